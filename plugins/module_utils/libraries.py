@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Third-party libraries, imported once and in one place.
+
+Ansible imports modules on machines that lack them (documentation, sanity tests), so a missing library must not fail at import;
+it fails at its first use, with one line that names it.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
+
+if TYPE_CHECKING:
+    import dns.resolver as dns_resolver
+    import ldap3
+    import smbclient
+    import smbprotocol
+    import spnego
+    from cryptography import x509
+    from cryptography.hazmat import primitives as crypto
+
+
+class _Missing:
+    """Stands where a library would be; says which one is missing as soon as it is needed."""
+
+    def __init__(self, distribution: str) -> None:
+        self._distribution = distribution
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        raise UserError(
+            f"the Python library {self._distribution} is missing in {sys.executable}; install it there: pip install {self._distribution}"
+        )
+
+
+def _library(module: str, distribution: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError:
+        return _Missing(distribution)
+
+
+if not TYPE_CHECKING:
+    ldap3 = _library("ldap3", "ldap3")
+    spnego = _library("spnego", "pyspnego")
+    smbclient = _library("smbclient", "smbprotocol")
+    smbprotocol = _library("smbprotocol", "smbprotocol")
+    x509 = _library("cryptography.x509", "cryptography")
+    crypto = _library("cryptography.hazmat.primitives", "cryptography")
+    dns_resolver = _library("dns.resolver", "dnspython")
+
+__all__ = ["crypto", "dns_resolver", "ldap3", "smbclient", "smbprotocol", "spnego", "x509"]
