@@ -16,9 +16,12 @@ from ansible_collections.certlogon.core.plugins.module_utils.errors import UserE
 if TYPE_CHECKING:
     import dns.resolver as dns_resolver
     import ldap3
+    import ldap3.core.exceptions as ldap3_exceptions
+    import ldap3.protocol.sasl.sasl as ldap3_sasl
     import smbclient
     import smbprotocol
     import spnego
+    import spnego.channel_bindings as spnego_channel_bindings
     from cryptography import x509
     from cryptography.hazmat import primitives as crypto
 
@@ -46,11 +49,25 @@ def _library(module: str, distribution: str) -> Any:
 
 if not TYPE_CHECKING:
     ldap3 = _library("ldap3", "ldap3")
+    ldap3_exceptions = _library("ldap3.core.exceptions", "ldap3")
+    ldap3_sasl = _library("ldap3.protocol.sasl.sasl", "ldap3")
     spnego = _library("spnego", "pyspnego")
+    spnego_channel_bindings = _library("spnego.channel_bindings", "pyspnego")
     smbclient = _library("smbclient", "smbprotocol")
     smbprotocol = _library("smbprotocol", "smbprotocol")
     x509 = _library("cryptography.x509", "cryptography")
     crypto = _library("cryptography.hazmat.primitives", "cryptography")
     dns_resolver = _library("dns.resolver", "dnspython")
 
-__all__ = ["crypto", "dns_resolver", "ldap3", "smbclient", "smbprotocol", "spnego", "x509"]
+__all__ = [
+    "crypto",
+    "dns_resolver",
+    "ldap3",
+    "ldap3_exceptions",
+    "ldap3_sasl",
+    "smbclient",
+    "smbprotocol",
+    "spnego",
+    "spnego_channel_bindings",
+    "x509",
+]
