@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The domain: provisioned once, kept as a snapshot (a layer of dc1's overlay, and the accounts' passwords), started often."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lab import company, processes, root, settings
+from lab.errors import LabError
+from lab.processes import HERE, Process
+from lab.progress import Progress
+
+DC1, DC2 = settings.HOSTS["dc1"], settings.HOSTS["dc2"]
+SAMBA = ("samba", "--interactive", "--no-process-group", "--debug-stdout")
+SMB_OPTIONS = {
+    "interfaces": "lo eth0",
+    "bind interfaces only": "yes",
+    "dns forwarder": "",
+    "tls enabled": "yes",
+    "tls certfile": "/etc/samba/tls/dc.pem",
+    "tls keyfile": "/etc/samba/tls/dc.key",
+    "tls cafile": "/etc/samba/tls/ca.pem",
+    "log level": "1 auth_audit:3",
+    "load printers": "no",
+    "printing": "bsd",
+}
+PKI = "/srv/pki"
+KRB5_CONF = f"""\
+[libdefaults]
+    default_realm = {settings.REALM}
+    dns_lookup_realm = false
+    dns_lookup_kdc = true
+    rdns = false
+    dns_canonicalize_hostname = false
+[domain_realm]
+    .{settings.DNS_DOMAIN} = {settings.REALM}
+    {settings.DNS_DOMAIN} = {settings.REALM}
+"""
+
+
+def hosts_file(plan: settings.HostPlan) -> str:
+    return f"127.0.0.1 localhost\n::1 localhost\n{plan.address} {plan.fqdn} {plan.name}\n"
+
+
+def host_files(plan: settings.HostPlan, resolvers: list[str]) -> dict[str, str]:
+    resolv = f"search {settings.DNS_DOMAIN}\n" + "".join(f"nameserver {address}\n" for address in resolvers)
+    return {
+        "/etc/hostname": f"{plan.name}\n",
+        "/etc/hosts": hosts_file(plan),
+        "/etc/resolv.conf": resolv,
+        "/etc/krb5.conf": KRB5_CONF,
+        # The SASL library asks for a reverse lookup of its own, which the domain does not answer.
+        "/etc/ldap/ldap.conf": "SASL_NOCANON on\nTLS_CACERT /srv/files/ca-bundle.pem\n",
+    }
+
+
+def snapshot_key(bare: bool) -> str:
+    """Changes with the root and with everything that goes into the domain."""
+    digest = hashlib.sha256(f"{root.key()} {bare}".encode())
+    for file in sorted([HERE / "company.py", HERE / "domain.py", HERE / "settings.py", *(HERE / "guest").iterdir()]):
+        if file.is_file():
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def ensure_snapshot(progress: Progress, *, bare: bool) -> Path:
+    """The folder with `dc1/` (overlay layer), `pki/` and `accounts.json`, made if it is not there."""
+    base = root.ensure(progress)
+    path = settings.cache_dir() / f"domain-{snapshot_key(bare)}"
+    if path.is_dir():
+        return path
+    with root.cache_lock():
+        if not path.is_dir():
+            root.sweep("domain-*.tmp")
+            work = path.with_suffix(".tmp")
+            work.mkdir(mode=0o700)
+            build(progress, base, work, bare)
+            work.rename(path)
+    return path
+
+
+def build(progress: Progress, base: Path, work: Path, bare: bool) -> None:
+    """Provision and fill the domain on a throw-away host that ends with us."""
+    log = settings.cache_dir() / "domain-build.log"
+    log.unlink(missing_ok=True)
+    keeper = processes.Keeper("certlogon-lab build")
+    try:
+        binds = [(HERE / "guest", "/srv/guest")]
+        host = processes.start_host(
+            keeper.process, DC1, work / "host", [base], host_files(DC1, ["127.0.0.1"]), binds, "certlogon-lab build"
+        )
+        accounts = company.accounts()
+        with progress.step("lab certification authorities and certificates"):
+            addresses = [f"{plan.name}={plan.address}" for plan in (DC1, DC2)]
+            processes.run(host, ["sh", "/srv/guest/pki.sh", PKI, settings.DNS_DOMAIN, *addresses], log)
+        with progress.step(f"domain {settings.REALM} provisioned"):
+            processes.run(host, ["samba-tool", "domain", "provision", *provision_options(accounts["administrator"]["password"])], log)
+            processes.run(host, ["sh", "-c", install_certificate("dc1")], log)
+        issuing = (work / "host/upper" / PKI[1:] / "issuing-ca.cer").read_bytes()
+        vpn = (work / "host/upper" / PKI[1:] / "vpn-ca.cer").read_bytes()
+        with progress.step("people, groups, computers"):
+            processes.run(host, ["python3", "/srv/guest/populate.py"], log, stdin=json.dumps(content(accounts, issuing, vpn, bare)))
+    finally:
+        keeper.process.end()
+    (work / "host/upper").rename(work / "dc1")
+    (work / "dc1" / PKI[1:]).rename(work / "pki")
+    write_private(work / "accounts.json", json.dumps(accounts, indent=1))
+    shutil.rmtree(work / "host")
+
+
+def provision_options(password: str) -> list[str]:
+    options = {
+        "realm": settings.REALM,
+        "domain": settings.NETBIOS_DOMAIN,
+        "adminpass": password,
+        "server-role": "dc",
+        "dns-backend": "SAMBA_INTERNAL",
+        "host-name": DC1.name,
+        "host-ip": DC1.address,
+    }
+    return [f"--{name}={value}" for name, value in options.items()] + [f"--option={name}={value}" for name, value in SMB_OPTIONS.items()]
+
+
+def install_certificate(name: str, source: str = PKI) -> str:
+    return (
+        f"set -e; install -d -m 700 /etc/samba/tls; install -m 600 {source}/{name}.key /etc/samba/tls/dc.key; "
+        f"install -m 644 {source}/{name}.pem /etc/samba/tls/dc.pem; install -m 644 {source}/ca-bundle.pem /etc/samba/tls/ca.pem"
+    )
+
+
+def content(accounts: Mapping[str, Mapping[str, str]], issuing: bytes, vpn: bytes, bare: bool) -> dict[str, Any]:
+    services = [
+        {"name": "Corp Example Issuing CA", "dns_host_name": f"ca1.{settings.DNS_DOMAIN}", "account": "CA1$", "certificate": issuing},
+        {"name": "Corp Example VPN CA", "dns_host_name": f"ca1.{settings.DNS_DOMAIN}", "account": "CA1$", "certificate": vpn},
+    ]
+    for service in services:
+        service["certificate"] = base64.b64encode(service["certificate"]).decode()  # type: ignore[arg-type]
+    return {
+        "entries": company.entries(),
+        "members": company.GROUPS | company.BUILT_IN_GROUPS,
+        "passwords": {name: account["password"] for name, account in accounts.items() if name != "administrator"},
+        "must_change": ["mustchange.user"],
+        "disabled": ["disabled.user"],
+        "enrollment_services": [] if bare else services,
+    }
+
+
+def write_private(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text)
+
+
+def start_samba(host: Process, plan: settings.HostPlan, log: Path, timeout: float = 30) -> None:
+    """Start samba and wait until it answers on every port and can authenticate."""
+    processes.daemon(host, SAMBA, log)
+    wait_for_ports(host, plan, log, timeout)
+
+
+def wait_for_ports(host: Process, plan: settings.HostPlan, log: Path, timeout: float) -> None:
+    probe = subprocess.run(
+        processes.entering(
+            host, [sys.executable, "-I", "-S", "-c", PROBE, plan.address, str(timeout)], namespaces=["net"], env=dict(os.environ), cwd="/"
+        ),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if probe.returncode:
+        raise LabError(f"samba on {plan.name} does not answer on {probe.stdout.strip() or probe.stderr.strip()} after {timeout:.0f} s", log)
+    deadline = time.monotonic() + timeout
+    while True:
+        ping = subprocess.run(processes.entering(host, ["wbinfo", "--ping-dc"]), capture_output=True, check=False)
+        if ping.returncode == 0:
+            return
+        if time.monotonic() > deadline:
+            raise LabError(f"winbind on {plan.name} does not answer: {ping.stderr.decode().strip()}", log)
+        time.sleep(0.05)
+
+
+PROBE = f"""\
+import socket, sys, time
+address, end = sys.argv[1], time.monotonic() + float(sys.argv[2])
+waiting = {json.dumps(settings.PORTS)}
+while waiting:
+    for name, port in list(waiting.items()):
+        try:
+            socket.create_connection((address, port), 1).close()
+            del waiting[name]
+        except OSError:
+            pass
+    if time.monotonic() > end:
+        sys.exit(print(*(f"{{n}} ({{p}})" for n, p in waiting.items()), sep=", ") or 1)
+    time.sleep(0.03)
+"""
+
+
+def samba_pid(host: Process) -> int | None:
+    """The samba master's process id inside its host."""
+    asked = subprocess.run(processes.entering(host, ["cat", "/run/samba/samba.pid"]), capture_output=True, text=True, check=False)
+    return int(asked.stdout) if asked.stdout.strip().isdigit() else None
+
+
+def answers(address: str, port: int) -> bool:
+    try:
+        socket.create_connection((address, port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def join(host: Process, password: str, log: Path, source: str) -> None:
+    """Make dc2 a second domain controller of the running domain."""
+    processes.run(
+        host,
+        [
+            *("samba-tool", "domain", "join", settings.DNS_DOMAIN, "DC", f"--realm={settings.REALM}", "--dns-backend=SAMBA_INTERNAL"),
+            *("-U", "administrator", f"--server={DC1.fqdn}", "--use-kerberos=off"),
+            *(f"--option={name}={value}" for name, value in SMB_OPTIONS.items()),
+        ],
+        log,
+        stdin=password + "\n",
+    )
+    processes.run(host, ["sh", "-c", install_certificate("dc2", source)], log)

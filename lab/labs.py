@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A lab by its name: up, status, commands in it, down."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lab import domain, processes, root, settings
+from lab.errors import LabError
+from lab.processes import Keeper, Process
+from lab.progress import Progress
+
+MACHINE = "machine"
+
+
+class Lab:
+    def __init__(self, name: str = "default") -> None:
+        self.name = settings.check_name(name)
+        self.folder = settings.state_dir() / name
+
+    # ---- what is there
+
+    @property
+    def record_file(self) -> Path:
+        return self.folder / "lab.json"
+
+    def record(self) -> dict[str, Any] | None:
+        """What `up` wrote; None where no lab of this name was ever finished."""
+        try:
+            found: dict[str, Any] = json.loads(self.record_file.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return found
+
+    def running(self) -> bool:
+        record = self.record()
+        return record is not None and Process(**record["keeper"]).alive
+
+    def host(self, name: str) -> Process:
+        record = self.record()
+        if record is None or not Process(**record["keeper"]).alive:
+            raise LabError(f"lab {self.name!r} is not running; start it with: lab up --name {self.name}")
+        if name not in record["hosts"]:
+            raise LabError(f"lab {self.name!r} has no host {name!r}; it has {', '.join(record['hosts'])}")
+        return Process(**record["hosts"][name])
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        settings.state_dir().mkdir(parents=True, exist_ok=True)
+        with (settings.state_dir() / f".{self.name}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def log(self, name: str) -> Path:
+        return self.folder / "logs" / f"{name}.log"
+
+    # ---- up and down
+
+    def up(self, progress: Progress, *, second_dc: bool = False, bare: bool = False) -> bool:
+        """Start the lab; False if it runs already."""
+        with self.lock():
+            if self.running():
+                return False
+            self.remove()
+            snapshot = domain.ensure_snapshot(progress, bare=bare)
+            self.folder.mkdir(parents=True, mode=0o700)
+            (self.folder / "logs").mkdir()
+            keeper = Keeper(f"certlogon-lab {self.name}")
+            try:
+                hosts = self.start_hosts(progress, keeper.process, snapshot, second_dc)
+                shutil.copy(snapshot / "accounts.json", self.folder / "accounts.json")
+                self.record_file.write_text(
+                    json.dumps({"keeper": keeper.process.to_json(), "hosts": {n: p.to_json() for n, p in hosts.items()}})
+                )
+                keeper.keep()
+            except BaseException:
+                keeper.process.end()
+                self.record_file.unlink(missing_ok=True)
+                raise
+        return True
+
+    def start_hosts(self, progress: Progress, keeper: Process, snapshot: Path, second_dc: bool) -> dict[str, Process]:
+        base = root.path()
+        shutil.copytree(snapshot / "pki", self.folder / "files")
+        (self.folder / "files/krb5.conf").write_text(domain.KRB5_CONF)
+        resolvers = [domain.DC1.address] + ([domain.DC2.address] if second_dc else [])
+        hosts = {}
+        with progress.step("dc1: samba answers on all ports"):
+            hosts["dc1"] = self.boot(keeper, "dc1", [snapshot / "dc1", base], ["127.0.0.1"])
+            domain.start_samba(hosts["dc1"], domain.DC1, self.log("dc1"))
+        with progress.step("control: resolver is the domain's DNS"):
+            hosts["control"] = self.boot(keeper, "control", [base], resolvers)
+            for name in ("hosts", "resolv.conf"):
+                shutil.copy(self.folder / "hosts/control/upper/etc" / name, self.folder / "files" / name)
+        if second_dc:
+            with progress.step("dc2: joined, samba answers on all ports"):
+                hosts["dc2"] = self.boot(keeper, "dc2", [base], [domain.DC1.address])
+                domain.join(
+                    hosts["dc2"],
+                    json.loads((snapshot / "accounts.json").read_text())["administrator"]["password"],
+                    self.log("dc2"),
+                    "/srv/files",
+                )
+                domain.start_samba(hosts["dc2"], domain.DC2, self.log("dc2"))
+        return hosts
+
+    def boot(self, keeper: Process, name: str, lower: Sequence[Path], resolvers: list[str]) -> Process:
+        plan = settings.HOSTS[name]
+        binds = [(self.folder / "files", "/srv/files")]
+        if name == "control":
+            binds.append((settings.CHECKOUT, "/srv/certlogon"))
+        files = domain.host_files(plan, resolvers)
+        return processes.start_host(keeper, plan, self.folder / "hosts" / name, lower, files, binds, f"certlogon-lab {self.name}")
+
+    def down(self) -> bool:
+        """End everything of the lab; False if there was nothing."""
+        with self.lock():
+            return self.remove()
+
+    def remove(self) -> bool:
+        record = self.record()
+        if record is not None:
+            Process(**record["keeper"]).end()
+        if not self.folder.exists():
+            return False
+        shutil.rmtree(self.folder)
+        return True
+
+    # ---- commands
+
+    def command(self, host: str, command: Sequence[str], *, online: bool = False) -> list[str]:
+        """The command line that runs `command` on a host, or on the machine itself inside the lab's network."""
+        if host == MACHINE:
+            return self.machine_command(command or [os.environ.get("SHELL") or "/bin/sh"])
+        process = self.host(host)
+        command = command or ["/bin/bash", "-l"]
+        environment = dict(processes.GUEST_ENVIRONMENT) | {"TERM": os.environ.get("TERM", "dumb")}
+        if online:
+            environment |= {k: v for k, v in os.environ.items() if k.startswith("PIP_") or k.lower().endswith("_proxy")}
+            return processes.entering(
+                process, command, env=environment, namespaces=["mnt", "uts", "ipc", "pid"], binds=[("/etc/resolv.conf", "/etc/resolv.conf")]
+            )
+        return processes.entering(process, command, env=environment)
+
+    def machine_command(self, command: Sequence[str]) -> list[str]:
+        files = self.folder / "files"
+        environment = dict(os.environ) | {"KRB5_CONFIG": str(files / "krb5.conf"), "KRB5CCNAME": f"FILE:{self.folder}/machine.ccache"}
+        environment |= {"CERTLOGON_LAB": self.name, "LDAPSASL_NOCANON": "on"}
+        for name in [n for n in environment if n.lower() in ("http_proxy", "https_proxy", "all_proxy")]:
+            del environment[name]
+        binds = [(str(files / name), f"/etc/{name}") for name in ("resolv.conf", "hosts")]
+        return processes.entering(
+            self.host("control"),
+            command,
+            env=environment,
+            cwd=str(Path.cwd()),
+            namespaces=["net"],
+            binds=binds,
+            hide=["/run/systemd/resolve", "/run/nscd"],
+        )
+
+    def run(self, host: str, *command: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command and take its output; for tests and proofs."""
+        finished = subprocess.run(self.command(host, command), input=stdin, capture_output=True, text=True, check=False)
+        if check and finished.returncode:
+            raise LabError(
+                f"{host}: {' '.join(command)} ended with code {finished.returncode}: {(finished.stderr or finished.stdout).strip()[-2000:]}"
+            )
+        return finished
+
+    # ---- faults
+
+    def kill(self, host: str) -> None:
+        """SIGKILL samba on a host, all its processes; the host stays."""
+        script = (
+            "pid=$(cat /run/samba/samba.pid) && kill -9 $pid; for name in samba smbd winbindd samba-bgqd samba-dcerpcd; do pkill -9 -x $name; done; "
+            "for i in $(seq 100); do pgrep -x 'samba|smbd|winbindd' > /dev/null || break; sleep 0.05; done; rm -f /run/samba/*.pid"
+        )
+        self.run(host, "sh", "-c", script, check=False)
+
+    def start(self, host: str) -> None:
+        if host not in ("dc1", "dc2"):
+            raise LabError(f"{host} is no domain controller: there is no samba to start on it")
+        if self.run(host, "pgrep", "-x", "samba", check=False).returncode == 0:
+            raise LabError(f"samba runs on {host} already")
+        domain.start_samba(self.host(host), settings.HOSTS[host], self.log(host))
+
+    # ---- status
+
+    def status(self) -> dict[str, Any]:
+        record = self.record()
+        if record is None or not Process(**record["keeper"]).alive:
+            return {"name": self.name, "state": "stale" if self.folder.exists() else "down"}
+        files = self.folder / "files"
+        hosts = {name: self.host_status(name, Process(**found)) for name, found in record["hosts"].items()}
+        return {
+            "name": self.name,
+            "state": "running",
+            "keeper_pid": record["keeper"]["pid"],
+            "realm": settings.REALM,
+            "dns_domain": settings.DNS_DOMAIN,
+            "netbios_domain": settings.NETBIOS_DOMAIN,
+            "base_dn": settings.BASE_DN,
+            "hosts": hosts,
+            "accounts": json.loads((self.folder / "accounts.json").read_text()),
+            "files": {
+                "ca_bundle": str(files / "ca-bundle.pem"),
+                "krb5_conf": str(files / "krb5.conf"),
+                "accounts": str(self.folder / "accounts.json"),
+                "root_ca": str(files / "root-ca.pem"),
+                "issuing_ca": str(files / "issuing-ca.pem"),
+                "vpn_ca": str(files / "vpn-ca.pem"),
+                "rogue_ca": str(files / "rogue-ca.pem"),
+                "odd_certificates": str(files / "odd"),
+                "folder": str(files),
+                "logs": str(self.folder / "logs"),
+            },
+        }
+
+    def host_status(self, name: str, process: Process) -> dict[str, Any]:
+        plan = settings.HOSTS[name]
+        status: dict[str, Any] = {
+            "fqdn": plan.fqdn,
+            "address": plan.address,
+            "pid": process.pid,
+            "running": process.alive,
+            "purpose": plan.purpose,
+        }
+        if name != "control":
+            samba = self.run(name, "pgrep", "-x", "samba", check=False).returncode == 0
+            status |= {
+                "samba": samba,
+                "ports": settings.PORTS,
+                "log": str(self.log(name)),
+                "smb_conf": f"/proc/{process.pid}/root/etc/samba/smb.conf",
+            }
+        return status
+
+
+def all_labs() -> list[Lab]:
+    folders = sorted(settings.state_dir().iterdir()) if settings.state_dir().is_dir() else []
+    return [Lab(folder.name) for folder in folders if folder.is_dir()]

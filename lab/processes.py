@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keepers, hosts and commands in them, as processes of the machine."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from lab import settings
+from lab.errors import LabError
+
+HERE = Path(__file__).resolve().parent
+ALL_NAMESPACES = ("mnt", "uts", "ipc", "pid", "net")
+GUEST_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "LC_ALL": "C.UTF-8",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
+
+def python(script: str, *arguments: str) -> list[str]:
+    """One of our stand-alone scripts; -S -E: quick, and deaf to the user's Python settings."""
+    return [sys.executable, "-E", "-S", str(HERE / script), *arguments]
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that cannot be mistaken for a later one with the same number."""
+
+    pid: int
+    started: str
+
+    @classmethod
+    def of(cls, pid: int) -> Process:
+        return cls(pid, start_time(pid) or "")
+
+    @property
+    def alive(self) -> bool:
+        return bool(self.started) and start_time(self.pid) == self.started
+
+    def end(self, timeout: float = 20) -> None:
+        """SIGKILL and wait until it is gone; for the first process of a PID namespace, with all others in it."""
+        if not self.alive:
+            return
+        try:
+            handle = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return
+        try:
+            if self.alive:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+            if not select.select([handle], [], [], timeout)[0]:
+                raise LabError(f"process {self.pid} does not end")
+        finally:
+            os.close(handle)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def start_time(pid: int) -> str | None:
+    """Boot and clock tick of a process' start; None if there is none or it is a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in "ZX" else f"{boot}:{fields[19]}"
+
+
+class Keeper:
+    """The first process of a lab, its PID namespace and its bridge."""
+
+    def __init__(self, name: str) -> None:
+        self._starter = subprocess.Popen(
+            [*python("keeper.py"), name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert self._starter.stdout is not None
+        line = self._starter.stdout.readline()
+        if not line.strip():
+            assert self._starter.stderr is not None
+            raise LabError(
+                f"the lab cannot have namespaces of its own (is this root, with CAP_SYS_ADMIN?): {self._starter.stderr.read().strip()}"
+            )
+        self._starter.wait()
+        self.process = Process.of(int(line))
+        network(
+            self.process.pid,
+            ["link set lo up", "link add lab0 type bridge", f"addr add {settings.GATEWAY}/{settings.PREFIX_LENGTH} dev lab0"],
+        )
+        network(self.process.pid, ["link set lab0 up"])
+
+    def keep(self) -> None:
+        """From here on the lab outlives us."""
+        assert self._starter.stdin is not None
+        self._starter.stdin.write("keep")
+        self._starter.stdin.close()
+
+
+def network(pid: int, commands: Sequence[str]) -> None:
+    """Run `ip` commands in a process' network namespace, with the machine's own ip."""
+    batch = subprocess.run(
+        ["nsenter", f"--net=/proc/{pid}/ns/net", "ip", "-batch", "-"],
+        input="\n".join(commands) + "\n",
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    if batch.returncode:
+        raise LabError(f"ip {'; '.join(commands)}: {batch.stderr.strip()}")
+
+
+def start_host(
+    keeper: Process,
+    plan: settings.HostPlan,
+    folder: Path,
+    lower: Sequence[Path],
+    files: Mapping[str, str],
+    read_only_binds: Sequence[tuple[Path, str]],
+    label: str,
+) -> Process:
+    """A host with its namespaces, its overlay over `lower` (topmost first) and its address on the lab's bridge."""
+    spec: dict[str, Any] = {
+        "keeper": keeper.pid,
+        "hostname": plan.name,
+        "lower": [str(path) for path in lower],
+        "files": dict(files),
+        "read_only_binds": [(str(source), target) for source, target in read_only_binds],
+        "label": f"{label} {plan.name}",
+    }
+    for name in ("upper", "work", "root"):
+        spec[name] = str(folder / name)
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "upper").chmod(0o755)
+    started = subprocess.run(python("boot.py", json.dumps(spec)), capture_output=True, text=True, check=False)
+    if not started.stdout.strip():
+        raise LabError(f"{plan.name} does not start: {started.stderr.strip()}")
+    host = Process.of(int(started.stdout))
+    link = f"to-{plan.name}"
+    network(keeper.pid, [f"link add {link} type veth peer name eth0 netns {host.pid}", f"link set {link} master lab0 up"])
+    network(
+        host.pid,
+        [
+            "link set lo up",
+            f"addr add {plan.address}/{settings.PREFIX_LENGTH} dev eth0",
+            "link set eth0 up",
+            f"route add default via {settings.GATEWAY}",
+        ],
+    )
+    return host
+
+
+def entering(
+    host: Process,
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = "/root",
+    namespaces: Sequence[str] = ALL_NAMESPACES,
+    binds: Sequence[tuple[str, str]] = (),
+    hide: Sequence[str] = (),
+    detach: bool = False,
+) -> list[str]:
+    """The command line that runs `command` in a host; its standard streams and exit code are the command's."""
+    spec = {
+        "pid": host.pid,
+        "command": list(command),
+        "env": dict(GUEST_ENVIRONMENT if env is None else env),
+        "cwd": cwd,
+        "namespaces": list(namespaces),
+        "binds": list(binds),
+        "hide": list(hide),
+        "detach": detach,
+    }
+    return python("enter.py", json.dumps(spec))
+
+
+def run(host: Process, command: Sequence[str], log: Path, *, stdin: str = "") -> None:
+    """A step of building a host: everything it prints goes to the log; a LabError if it fails."""
+    with log.open("ab") as output:
+        finished = subprocess.run(entering(host, command), input=stdin.encode(), stdout=output, stderr=output, check=False)
+    if finished.returncode:
+        raise LabError(f"{command[0]} {command[1] if len(command) > 1 else ''}: ended with code {finished.returncode}", log)
+
+
+def daemon(host: Process, command: Sequence[str], log: Path) -> None:
+    """Start a daemon in a host; it lives until the host ends."""
+    output: IO[bytes]
+    with log.open("ab") as output:
+        subprocess.run(entering(host, command, cwd="/", detach=True), stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=True)

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Debian 13 root that all hosts share: made once by debootstrap, kept in the cache, never written to again."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lab import settings
+from lab.errors import LabError
+from lab.progress import Progress
+
+SUITE = "trixie"
+FORMAT = 1
+PACKAGES = (
+    # the domain controller and the tools that judge it
+    *(
+        "samba",
+        "samba-ad-dc",
+        "samba-ad-provision",
+        "samba-dsdb-modules",
+        "samba-vfs-modules",
+        "winbind",
+        "python3-samba",
+        "python3-markdown",
+    ),
+    *("ldb-tools", "smbclient", "ldap-utils", "libsasl2-modules-gssapi-mit", "krb5-user", "krb5-pkinit", "dnsutils"),
+    # cards and certificates
+    *("softhsm2", "opensc", "gnutls-bin", "openssl", "faketime"),
+    # the control host: Ansible in a virtual environment of its own
+    *("python3", "python3-venv", "python3-dev", "gcc", "libkrb5-dev", "git", "openssh-client", "sshpass"),
+    *("iproute2", "iputils-ping", "procps", "less", "ca-certificates"),
+)
+DPKG_SETTINGS = """\
+force-unsafe-io
+path-exclude=/usr/share/doc/*
+path-exclude=/usr/share/man/*
+path-exclude=/usr/share/locale/*
+path-exclude=/usr/share/info/*
+"""
+# Settings that say how to reach a mirror; all others of the machine are its own affair.
+APT_GROUPS = ("http", "https", "ftp", "ForceIPv4", "ForceIPv6", "Retries", "Check-Valid-Until", "Check-Date", "Proxy")
+
+
+def key() -> str:
+    text = repr((FORMAT, SUITE, PACKAGES, platform.machine(), DPKG_SETTINGS))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def path() -> Path:
+    return settings.cache_dir() / f"root-{key()}"
+
+
+@contextmanager
+def cache_lock() -> Iterator[None]:
+    """One builder at a time; another waits and then finds the work done."""
+    settings.cache_dir().mkdir(parents=True, exist_ok=True)
+    with (settings.cache_dir() / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def ensure(progress: Progress) -> Path:
+    """The root's folder, built if it is not there."""
+    if path().is_dir():
+        return path()
+    with cache_lock():
+        if not path().is_dir():
+            sweep("root-*.tmp")
+            build(progress)
+    return path()
+
+
+def sweep(pattern: str) -> None:
+    """Remove what killed builds left."""
+    for leftover in settings.cache_dir().glob(pattern):
+        shutil.rmtree(leftover)
+
+
+def build(progress: Progress) -> None:
+    if shutil.which("debootstrap") is None:
+        raise LabError("the Debian package debootstrap is missing: apt-get install debootstrap")
+    mirror, security = mirrors()
+    work = settings.cache_dir() / f"root-{key()}.tmp"
+    log = settings.cache_dir() / "root-build.log"
+    log.unlink(missing_ok=True)
+    with progress.step(f"Debian 13 base system from {mirror}"):
+        contained(["debootstrap", "--variant=minbase", "--include=ca-certificates", SUITE, str(work), mirror], log)
+    prepare(work, mirror, security)
+    with progress.step(f"{len(PACKAGES)} packages for the lab's hosts"):
+        script = (
+            "set -e; mount -t proc proc /proc; export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8; update-ca-certificates; apt-get -q update; "
+            f"apt-get -q -y --no-install-recommends install {' '.join(PACKAGES)}; apt-get clean; rm -rf /var/lib/apt/lists/* /etc/samba/smb.conf"
+        )
+        contained(["chroot", str(work), "sh", "-c", script], log)
+    work.rename(path())
+
+
+def prepare(root: Path, mirror: str, security: str | None) -> None:
+    """Let the root reach the mirror as the machine does, and start no service."""
+    lines = [f"deb {mirror} {SUITE} main", f"deb {mirror} {SUITE}-updates main"]
+    if security:
+        lines.append(f"deb {security} {SUITE}-security main")
+    (root / "etc/apt/sources.list").write_text("\n".join(lines) + "\n")
+    (root / "etc/apt/apt.conf.d/90machine").write_text(apt_settings())
+    (root / "etc/dpkg/dpkg.cfg.d/90lab").write_text(DPKG_SETTINGS)
+    policy = root / "usr/sbin/policy-rc.d"
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    for folder in ("/etc/apt/auth.conf.d", "/usr/local/share/ca-certificates"):
+        if Path(folder).is_dir():
+            shutil.copytree(folder, f"{root}{folder}", dirs_exist_ok=True)
+    for file in ("/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf"):
+        if Path(file).is_file():
+            shutil.copy(file, f"{root}{file}")
+
+
+def contained(command: list[str], log: Path) -> None:
+    """Run a build step so that nothing of it, no mount and no process, outlives us."""
+    environment = {k: v for k, v in os.environ.items() if k.lower().endswith("_proxy")}
+    environment |= {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/root"}
+    wrapper = ["unshare", "--mount", "--pid", "--fork", "--kill-child", *command]
+    with log.open("ab") as output:
+        code = subprocess.run(wrapper, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, check=False).returncode
+    if code:
+        raise LabError(f"{command[0]} ended with code {code} while the Debian root was made", log)
+
+
+def mirrors() -> tuple[str, str | None]:
+    """Where the machine itself gets Debian from: the archive and, if it has one, the security archive."""
+    try:
+        listing = subprocess.run(
+            ["apt-get", "indextargets", "--format", "$(CREATED_BY) $(SITE) $(RELEASE)"], capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise LabError(
+            f"apt-get indextargets does not tell the machine's package mirror ({error}); the lab needs a Debian machine"
+        ) from None
+    rows = [line.split() for line in listing.splitlines() if line.startswith("Packages ")]
+    security = [site for _, site, release in rows if "-security" in release]
+    debian = [site for _, site, release in rows if site not in security and not release.endswith("-backports")]
+    if not debian:
+        raise LabError("apt on this machine names no Debian mirror; add one to /etc/apt/sources.list and run apt-get update")
+    ranked = sorted(debian, key=lambda site: "debian" not in site.rstrip("/").rpartition("/")[2])  # before third-party archives
+    return ranked[0], security[0] if security else None
+
+
+def apt_settings() -> str:
+    dump = subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, text=True, check=True).stdout
+    return "".join(f"{line}\n" for line in dump.splitlines() if line.removeprefix("Acquire::").split(" ")[0].split("::")[0] in APT_GROUPS)
