@@ -96,6 +96,10 @@ class Resource(ABC, Generic[Session, Current]):
     def objects(self, current: Current) -> dict[str, Words]:
         """The objects there are, by name, each exactly as `config` would accept it (pure)."""
 
+    def shown(self, words: Words) -> Words:
+        """An object as diffs and mismatches show it, where `config` holds more than people want to read (pure)."""
+        return words
+
     @abstractmethod
     def plan(self, params: Mapping[str, Any], current: Current) -> Plan:
         """What has to change (pure). Raises `UserError` for what can be known to be wrong."""
@@ -154,7 +158,7 @@ def run(resource: Resource[Any, Any], params: Mapping[str, Any], *, check_mode: 
         if plan.changes and not check_mode:
             _apply(resource, session, result.outcomes)
             _verify(resource, session, params, result.outcomes)
-    return _report(result)
+    return _report(resource, result)
 
 
 def _refuse_duplicates(resource: Resource[Any, Any], desired: Iterable[Words]) -> None:
@@ -203,24 +207,25 @@ def _verify(resource: Resource[Any, Any], session: Any, params: Mapping[str, Any
         return
     found = {name.casefold(): words for name, words in now.items()}
     for outcome in written:
-        outcome.error = _mismatch(outcome.change.after, found.get(outcome.change.name.casefold()))
+        outcome.error = _mismatch(resource, outcome.change.after, found.get(outcome.change.name.casefold()))
 
 
-def _mismatch(wanted: Words | None, found: Words | None) -> str | None:
+def _mismatch(resource: Resource[Any, Any], wanted: Words | None, found: Words | None) -> str | None:
     if wanted == found:
         return None
+    wanted, found = (None if words is None else resource.shown(words) for words in (wanted, found))
     if wanted is None or found is None:
         return f"wrote {wanted!r}, read back {found!r}"
     fields = sorted(field for field in {*wanted, *found} if wanted.get(field) != found.get(field))
     return "; ".join(f"{field}: wrote {wanted.get(field)!r}, read back {found.get(field)!r}" for field in fields)
 
 
-def _report(result: _Run) -> dict[str, Any]:
+def _report(resource: Resource[Any, Any], result: _Run) -> dict[str, Any]:
     done = [outcome.change for outcome in result.outcomes if outcome.done]
     report: dict[str, Any] = {
         "changed": bool(done),
         "changes": [outcome.report() for outcome in result.outcomes],
-        "diff": [_diff(change) for change in done],
+        "diff": [_diff(resource, change) for change in done],
     }
     if result.failures:
         report["failed"] = True
@@ -228,9 +233,9 @@ def _report(result: _Run) -> dict[str, Any]:
     return report
 
 
-def _diff(change: Change) -> dict[str, Any]:
+def _diff(resource: Resource[Any, Any], change: Change) -> dict[str, Any]:
     """What differs, in the words of the options; an object that stays shows only the options that change."""
-    before, after = change.before or {}, change.after or {}
+    before, after = (resource.shown(words) if words else {} for words in (change.before, change.after))
     if change.action == "update":
         fields = [name for name in {**before, **after} if before.get(name) != after.get(name)]
         before = {name: before[name] for name in fields if name in before}
