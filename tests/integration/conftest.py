@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures of the integration tests: a running lab, its accounts, other people's tools in it, and three ways to run a resource.
+
+pytest itself runs in the lab's network, with this machine's own files:
+
+    python -m lab up --name dev
+    python -m lab exec --name dev machine -- build/venv/bin/pytest tests/integration
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ansible_collections.certlogon.core.plugins.module_utils.directory.connection import CONNECTION
+from ansible_collections.certlogon.core.plugins.module_utils.resource import Resource, run
+from lab.labs import Lab
+
+HERE = Path(__file__).resolve().parent
+SAM = "/var/lib/samba/private/sam.ldb"
+RELAY = "CERTLOGON_LAB_RELAY"
+HOW_TO_RUN = "run the tests in a lab's network: python -m lab exec --name NAME machine -- pytest tests/integration"
+
+
+class LabUnderTest:
+    """The lab: what is in it, and commands on its hosts. Also from within a host, where a socket leads to the machine."""
+
+    def __init__(self) -> None:
+        self.status: dict[str, Any] = self._ask({"action": "status"})
+        self.files: dict[str, str] = self.status.get("files", {})
+
+    def account(self, name: str) -> dict[str, str]:
+        """`username`, `upn`, `netbios`, `password` of an account."""
+        found: dict[str, str] = self.status["accounts"][name]
+        return found
+
+    def run(self, host: str, *command: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
+        """A command on a host of the lab; fails the test unless it ends with 0 (or `check` is off)."""
+        answer = self._ask({"action": "run", "host": host, "command": command, "stdin": stdin})
+        finished = subprocess.CompletedProcess(command, answer["code"], answer["stdout"], answer["stderr"])
+        if check and finished.returncode:
+            pytest.fail(f"{host}: {' '.join(command)} ended with {finished.returncode}: {finished.stderr or finished.stdout}")
+        return finished
+
+    def kill(self, host: str = "dc1") -> None:
+        """SIGKILL samba on a host."""
+        self._ask({"action": "kill", "host": host})
+
+    def start(self, host: str = "dc1") -> None:
+        """Start samba on a host again and wait until it answers."""
+        self._ask({"action": "start", "host": host})
+
+    def samba_tool(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.run("dc1", "samba-tool", *arguments, check=check)
+
+    def ldbsearch(self, base: str, filter: str = "(objectClass=*)", *attributes: str, scope: str = "sub") -> list[dict[str, list[bytes]]]:
+        """Objects as Samba's own tool reads them from its database: attribute names in lower case, values as bytes, `dn` included."""
+        command = ("ldbsearch", "-H", SAM, "--cross-ncs", "-b", base, "-s", scope, filter, *attributes)
+        found = self.run("dc1", *command, check=False)
+        if "No such Base DN" in found.stdout + found.stderr:
+            return []
+        assert found.returncode == 0, found.stderr
+        return parse_ldif(found.stdout)
+
+    def ldbmodify(self, ldif: str) -> None:
+        """A change behind our back, straight into the database."""
+        self.run("dc1", "ldbmodify", "-H", SAM, "-", stdin=ldif)
+
+    def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        relay = os.environ.get(RELAY)
+        if relay:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(relay)
+                connection.sendall(json.dumps(request).encode() + b"\n")
+                answer: dict[str, Any] = json.loads(connection.makefile().readline())
+            if "error" in answer:
+                pytest.fail(answer["error"])
+            return answer
+        lab = Lab(os.environ.get("CERTLOGON_LAB") or "default")
+        if request["action"] == "status":
+            return lab.status()
+        if request["action"] == "run":
+            done = lab.run(request["host"], *request["command"], stdin=request["stdin"], check=False)
+            return {"code": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
+        getattr(lab, request["action"])(request["host"])
+        return {}
+
+
+def parse_ldif(text: str) -> list[dict[str, list[bytes]]]:
+    entries = []
+    for block in text.replace("\n ", "").split("\n\n"):
+        entry: dict[str, list[bytes]] = {}
+        for line in block.splitlines():
+            name, separator, value = line.partition(":")
+            if not separator or line.startswith("#") or name == "ref":
+                continue
+            raw = base64.b64decode(value[1:]) if value.startswith(":") else value.strip().encode()
+            entry.setdefault(name.lower(), []).append(raw)
+        if "dn" in entry:
+            entries.append(entry)
+    return entries
+
+
+@pytest.fixture(scope="session")
+def lab() -> LabUnderTest:
+    """The running lab. Each test cleans up what it made."""
+    found = LabUnderTest()
+    if found.status.get("state") != "running":
+        pytest.exit(f"lab {found.status.get('name')!r} is not running; {HOW_TO_RUN}", returncode=4)
+    try:
+        socket.create_connection((found.status["hosts"]["dc1"]["address"], 389), 3).close()
+    except OSError as error:
+        pytest.exit(f"dc1 cannot be reached from here ({error}); {HOW_TO_RUN}", returncode=4)
+    return found
+
+
+@pytest.fixture(scope="session")
+def connection_as(lab: LabUnderTest) -> Callable[..., dict[str, Any]]:
+    """`connection_as("plain.user")`: connection options for an account; further keywords replace or add options."""
+
+    def options(account: str = "administrator", **changes: Any) -> dict[str, Any]:
+        who = lab.account(account)
+        server = lab.status["hosts"]["dc1"]["fqdn"]
+        common = {"server": [server], "username": who["upn"], "password": who["password"], "ca_path": lab.files["ca_bundle"]}
+        return {**common, **changes}
+
+    return options
+
+
+@pytest.fixture(scope="session")
+def connection(connection_as: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    """The administrator's connection options (auth and tls at their defaults)."""
+    return connection_as()
+
+
+# ---- in this process: the quick way
+
+
+@pytest.fixture(scope="session")
+def run_resource(connection: dict[str, Any]) -> Callable[..., dict[str, Any]]:
+    """`run_resource(Resource(), config=[...], state="merged", check_mode=False, **options)` in this process, as the action does.
+
+    Returns the module's result, with `warnings`. Raises `UserError`, and `AssertionError` for options that Ansible would refuse.
+    """
+
+    def call(
+        resource: Resource[Any, Any],
+        config: Sequence[Mapping[str, Any]] | None = None,
+        state: str = "merged",
+        *,
+        check_mode: bool = False,
+        **options: Any,
+    ) -> dict[str, Any]:
+        arguments = {**connection, "state": state, **({} if config is None else {"config": [dict(entry) for entry in config]}), **options}
+        checked = ArgumentSpecValidator(resource.argument_spec(), **resource.rules()).validate(arguments)
+        assert not checked.error_messages, checked.error_messages
+        warnings: list[str] = []
+        result = run(resource, checked.validated_parameters, check_mode=check_mode, warn=warnings.append)
+        return {**result, "warnings": warnings}
+
+    return call
+
+
+# ---- ansible-playbook: the true way
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What became of a task on a host; `status` is ok, failed, ignored, skipped or unreachable."""
+
+    host: str
+    task: str
+    action: str
+    status: str
+    result: dict[str, Any]
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.result.get("changed"))
+
+    @property
+    def msg(self) -> str:
+        return str(self.result.get("msg", ""))
+
+    def __getitem__(self, key: str) -> Any:
+        return self.result[key]
+
+
+@dataclass(frozen=True)
+class PlaybookRun:
+    code: int
+    output: str
+    tasks: list[TaskResult] = field(default_factory=list)
+
+    @property
+    def changed(self) -> list[TaskResult]:
+        return [task for task in self.tasks if task.changed]
+
+    @property
+    def failed(self) -> list[TaskResult]:
+        return [task for task in self.tasks if task.status in ("failed", "unreachable")]
+
+    @property
+    def last(self) -> TaskResult:
+        return self.tasks[-1]
+
+    def task(self, name: str) -> TaskResult:
+        """The first result of the task with this name."""
+        return next(task for task in self.tasks if task.task == name)
+
+
+@pytest.fixture
+def playbook(connection: dict[str, Any], tmp_path: Path) -> Callable[..., PlaybookRun]:
+    """`playbook(tasks, check=False, diff=True, fails=False, ...)`: run tasks, or a playbook by name, with ansible-playbook.
+
+    tasks: a list of tasks for localhost, with the administrator's connection (or `connection=`) as module defaults of the group
+        certlogon.core.directory; or the path or FQCN of a playbook (then give `inventory=`).
+    Further keywords: play (keywords of the play), variables (extra vars), environment (of ansible-playbook), arguments (command line).
+    Fails the test when the exit code is not 0 (or is 0 with `fails=True`).
+    """
+    runs = iter(range(1, 1000))
+
+    def call(
+        tasks: Sequence[Mapping[str, Any]] | str | Path,
+        *,
+        check: bool = False,
+        diff: bool = True,
+        fails: bool = False,
+        connection: Mapping[str, Any] = connection,
+        play: Mapping[str, Any] | None = None,
+        variables: Mapping[str, Any] | None = None,
+        inventory: str | Path = "localhost,",
+        environment: Mapping[str, str] | None = None,
+        arguments: Sequence[str] = (),
+        timeout: float = 300,
+    ) -> PlaybookRun:
+        folder = tmp_path / f"run{next(runs)}"
+        folder.mkdir()
+        name = str(tasks) if isinstance(tasks, (str, Path)) else write_play(folder, tasks, connection, play or {})
+        command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory), name]
+        command += ["--check"] * check + ["--diff"] * diff + list(arguments)
+        if variables:
+            (folder / "variables.json").write_text(json.dumps(variables))
+            command += ["-e", f"@{folder}/variables.json"]
+        results = folder / "results.jsonl"
+        results.touch()
+        env = ansible_environment(folder) | {"CERTLOGON_RESULTS": str(results)} | dict(environment or {})
+        done = subprocess.run(
+            command, env=env, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        output = done.stdout + done.stderr
+        if (done.returncode != 0) != fails:
+            pytest.fail(f"ansible-playbook ended with {done.returncode}:\n{output[-6000:]}", pytrace=False)
+        lines = [json.loads(line) for line in results.read_text().splitlines()]
+        return PlaybookRun(done.returncode, output, [TaskResult(**line) for line in lines])
+
+    return call
+
+
+def write_play(folder: Path, tasks: Sequence[Mapping[str, Any]], connection: Mapping[str, Any], further: Mapping[str, Any]) -> str:
+    play = {
+        "hosts": "all",
+        "connection": "local",
+        "gather_facts": False,
+        "vars": {"ansible_python_interpreter": "{{ ansible_playbook_python }}"},
+        "module_defaults": {"group/certlogon.core.directory": dict(connection)},
+        "tasks": list(tasks),
+        **further,
+    }
+    file = folder / "play.yml"
+    file.write_text(json.dumps([play]))
+    return str(file)
+
+
+def ansible_environment(folder: Path) -> dict[str, str]:
+    """This environment without the user's own Ansible settings and connection fall-backs."""
+    dropped = ("ANSIBLE_", *(f"CERTLOGON_{name.upper()}" for name in CONNECTION))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+    return kept | {
+        "LC_ALL": "C.UTF-8",
+        "ANSIBLE_HOME": str(folder / "ansible"),
+        "ANSIBLE_LOCAL_TEMP": str(folder / "ansible/tmp"),
+        "ANSIBLE_COLLECTIONS_PATH": str(folder / "collections"),
+        "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callback_plugins"),
+        "ANSIBLE_CALLBACKS_ENABLED": "certlogon_results",
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_DEPRECATION_WARNINGS": "0",
+        "ANSIBLE_RETRY_FILES_ENABLED": "0",
+    }
