@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which enrollment service (enterprise CA) publishes which templates: pKIEnrollmentService.certificateTemplates ([MS-WCCE] 2.2.2.11.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from ansible_collections.certlogon.core.plugins.module_utils.directory.connection import CONNECTION, ConnectionOptions
+from ansible_collections.certlogon.core.plugins.module_utils.directory.session import Directory, Modify, connect
+from ansible_collections.certlogon.core.plugins.module_utils.errors import Problems
+from ansible_collections.certlogon.core.plugins.module_utils.resource import Change, Plan, Resource, Warn, Words
+
+ATTRIBUTE = "certificateTemplates"
+
+_LISTED = 12
+"""Names that an error message lists at most."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """One pKIEnrollmentService; `templates` as stored."""
+
+    name: str
+    dn: str
+    templates: Sequence[str]
+
+    @property
+    def words(self) -> Words:
+        return _words(self.name, self.templates)
+
+
+@dataclass(frozen=True)
+class Published:
+    """All enrollment services, and the cn of every template there is."""
+
+    services: Sequence[Service]
+    templates: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """The values of certificateTemplates to add and to delete; a CA service writes the same attribute, so it is never replaced whole."""
+
+    dn: str
+    add: Sequence[str]
+    delete: Sequence[str]
+
+
+class EnrollmentServices(Resource[Directory, Published]):
+    connection = CONNECTION
+    options = {
+        "name": {"type": "str", "required": True},
+        "templates": {"type": "list", "elements": "str"},
+    }
+    extra = {"allow_missing_templates": {"type": "bool", "default": False}}
+
+    def check(self, params: Mapping[str, Any]) -> None:
+        if params["state"] == "gathered":
+            return
+        problems = Problems()
+        for entry in params["config"]:
+            if entry.get("templates") is None:
+                problems.add(f"config: {entry['name']}: templates is missing; name them (an empty list with state=replaced publishes none)")
+            elif params["state"] == "deleted" and not entry["templates"]:
+                problems.add(
+                    f"config: {entry['name']}: templates is empty; state=deleted takes the named templates from publication, "
+                    "the service itself goes when its CA is uninstalled"
+                )
+        problems.raise_any()
+
+    def open(self, params: Mapping[str, Any], warn: Warn) -> AbstractContextManager[Directory]:
+        return connect(ConnectionOptions.from_params(params), warn)
+
+    def read(self, session: Directory, params: Mapping[str, Any]) -> Published:
+        services = session.search(
+            f"CN=Enrollment Services,{session.public_key_services}",
+            "(objectClass=pKIEnrollmentService)",
+            ("cn", ATTRIBUTE),
+            scope="level",
+        )
+        templates = session.search(
+            f"CN=Certificate Templates,{session.public_key_services}", "(objectClass=pKICertificateTemplate)", ("cn",), scope="level"
+        )
+        return Published(
+            [Service(entry.text("cn") or "", entry.dn, entry.texts(ATTRIBUTE)) for entry in services],
+            [entry.text("cn") or "" for entry in templates],
+        )
+
+    def objects(self, current: Published) -> dict[str, Words]:
+        return {service.name: service.words for service in current.services}
+
+    def plan(self, params: Mapping[str, Any], current: Published) -> Plan:
+        services = {service.name.casefold(): service for service in current.services}
+        templates = {name.casefold(): name for name in current.templates}
+        problems = Problems()
+        changes: list[Change] = []
+        warnings: list[str] = []
+        for wanted in params["config"]:
+            service = services.get(wanted["name"].casefold())
+            if service is None:
+                problems.add(_unknown("config: no enrollment service", wanted["name"], [service.name for service in current.services]))
+                continue
+            add, delete = _edits(service.templates, wanted["templates"], params["state"])
+            missing = [
+                _unknown(f"config: {service.name}: templates: no certificate template", name, current.templates)
+                for name in add
+                if name.casefold() not in templates
+            ]
+            (warnings.extend if params["allow_missing_templates"] else problems.collect)(missing)
+            if add or delete:
+                add = [templates.get(name.casefold(), name) for name in add]
+                after = _words(service.name, [*(name for name in service.templates if name not in delete), *add])
+                changes.append(Change(service.name, service.words, after, Edit(service.dn, add, delete)))
+        problems.raise_any()
+        return Plan(changes, warnings)
+
+    def authorize(self, session: Directory, plan: Plan, current: Published) -> None:
+        problems = Problems()
+        for change in plan.changes:
+            if not session.may_write(change.details.dn, ATTRIBUTE):
+                problems.add(
+                    f"{change.name}: this account may not write {ATTRIBUTE} of {change.details.dn}; "
+                    "use an Enterprise Admin of the forest's root domain or have the right delegated"
+                )
+        problems.raise_any()
+
+    def apply(self, session: Directory, change: Change) -> None:
+        edit: Edit = change.details
+        edits = [Modify("add", ATTRIBUTE, edit.add), Modify("delete", ATTRIBUTE, edit.delete)]
+        session.modify(edit.dn, [modify for modify in edits if modify.values], permissive=True)
+
+    def render(self, params: Mapping[str, Any]) -> list[Words]:
+        return [_words(entry["name"], _unique(entry["templates"])) for entry in params["config"]]
+
+
+def _words(name: str, templates: Iterable[str]) -> Words:
+    return {"name": name, "templates": sorted(templates, key=lambda name: (name.casefold(), name))}
+
+
+def _unique(names: Iterable[str]) -> list[str]:
+    """The names without those that differ in case only."""
+    return list({name.casefold(): name for name in reversed(list(names))}.values())[::-1]
+
+
+def _edits(have: Sequence[str], wanted: Sequence[str], state: str) -> tuple[list[str], list[str]]:
+    """What to add and to delete. Names are compared without case: Samba lets `User` and `user` stand side by side."""
+    names = {name.casefold() for name in wanted}
+    if state == "deleted":
+        return [], [name for name in have if name.casefold() in names]
+    stored = {name.casefold() for name in have}
+    add = [name for name in _unique(wanted) if name.casefold() not in stored]
+    if state == "merged":
+        return add, []
+    kept = {name for name in _unique(have) if name.casefold() in names}
+    return add, [name for name in have if name not in kept]
+
+
+def _unknown(what: str, name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(name.casefold(), [item.casefold() for item in known], 1)
+    if near:
+        return f"{what} {name!r}; did you mean {next(item for item in known if item.casefold() == near[0])!r}?"
+    names = sorted(known, key=str.casefold)
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"{what} {name!r}; there are {', '.join(names[:_LISTED]) or 'none'}{more}"
