@@ -6,7 +6,8 @@ from __future__ import annotations
 import re
 
 _FILTER = {ord(character): f"\\{ord(character):02x}" for character in "\\*()\0"}
-_RDN_SPECIAL = frozenset(',+"\\<>;=')
+# "#" needs it only in front, and some readers want it everywhere
+_RDN_SPECIAL = frozenset(',+"\\<>;=#')
 _RDN = re.compile(r"(?:\\.|[^,\\])*", re.DOTALL)
 
 
@@ -23,7 +24,7 @@ def escape_filter_bytes(value: bytes) -> str:
 def escape_rdn(value: str) -> str:
     """A value for a relative distinguished name (RFC 4514 section 2.4)."""
     escaped = "".join(f"\\{character}" if character in _RDN_SPECIAL else character for character in value).replace("\0", "\\00")
-    if escaped.startswith((" ", "#")):
+    if escaped.startswith(" "):
         escaped = "\\" + escaped
     return escaped[:-1] + "\\ " if value.endswith(" ") and len(value) > 1 else escaped
 

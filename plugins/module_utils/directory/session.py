@@ -64,6 +64,9 @@ _ERRORS: dict[int, type[DirectoryError]] = {16: NoSuchAttribute, 32: NoSuchObjec
 
 # The AD-specific part of an invalidCredentials answer: "... data 52e, ..."
 _BIND_REASONS = {
+    "35b": "the TLS channel it sees is another one than ours; is there a proxy between that ends TLS?",
+    "490": "wrong user name or password",
+    "57": "it takes no such sign-in over TLS; use tls=none (the connection is then sealed), auth=kerberos or auth=simple",
     "525": "there is no such account",
     "52e": "wrong user name or password",
     "530": "the account may not sign in at this time",
@@ -432,7 +435,7 @@ def _bind(connection: Any, options: ConnectionOptions, host: str) -> None:
 def _bind_reason(result: Mapping[str, Any]) -> str:
     """The server's refusal in words ([MS-ADTS] 3.1.1.3.1.3 gives the codes no names; they are Windows' own logon errors)."""
     message = str(result.get("message") or "")
-    code = message.partition("data ")[2][:3].lower()
+    code = message.partition("data ")[2].partition(",")[0].strip().lower()
     code = next((value for status, value in _SASL_REASONS.items() if status in message), code)
     if result["result"] == STRONG_AUTH_REQUIRED:
         return f"it asks for stronger protection ({message.strip()}); use auth=negotiate without tls, or auth=simple with tls=ldaps"
@@ -444,7 +447,7 @@ def _judge_clock(options: ConnectionOptions, host: str, difference: float, warn:
     if abs(difference) <= CLOCK_TOLERANCE:
         return
     side = "ahead of" if difference > 0 else "behind"
-    message = f"the clock of this machine is {datetime.timedelta(seconds=round(abs(difference)))} {side} the clock of {host}; set it (NTP)"
+    message = f"the clock of this machine is {round(abs(difference) / 60)} minutes {side} the clock of {host}; set it (NTP)"
     if options.auth == "kerberos":
         raise UserError(f"auth: kerberos: {message}")
     warn(message)

@@ -51,6 +51,8 @@ def _context(connection: Any, options: ConnectionOptions, host: str) -> Any:
             | spnego.ContextReq.replay_detect
         )
     else:
+        # TLS protects the connection already: a second layer is refused
+        request |= spnego.ContextReq.no_integrity
         bindings = spnego_channel_bindings.GssChannelBindings(
             application_data=endpoint_binding(connection.socket.getpeercert(binary_form=True))
         )
