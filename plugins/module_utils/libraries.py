@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     import ldap3.protocol.sasl.sasl as ldap3_sasl
     import smbclient
     import smbprotocol
+    import smbprotocol.connection as smb_connection
+    import smbprotocol.exceptions as smb_exceptions
+    import smbprotocol.open as smb_open
+    import smbprotocol.session as smb_session
+    import smbprotocol.tree as smb_tree
     import spnego
     import spnego.channel_bindings as spnego_channel_bindings
     from cryptography import x509
@@ -55,6 +60,11 @@ if not TYPE_CHECKING:
     spnego_channel_bindings = _library("spnego.channel_bindings", "pyspnego")
     smbclient = _library("smbclient", "smbprotocol")
     smbprotocol = _library("smbprotocol", "smbprotocol")
+    smb_connection = _library("smbprotocol.connection", "smbprotocol")
+    smb_exceptions = _library("smbprotocol.exceptions", "smbprotocol")
+    smb_open = _library("smbprotocol.open", "smbprotocol")
+    smb_session = _library("smbprotocol.session", "smbprotocol")
+    smb_tree = _library("smbprotocol.tree", "smbprotocol")
     x509 = _library("cryptography.x509", "cryptography")
     crypto = _library("cryptography.hazmat.primitives", "cryptography")
     dns_resolver = _library("dns.resolver", "dnspython")
@@ -65,6 +75,11 @@ __all__ = [
     "ldap3",
     "ldap3_exceptions",
     "ldap3_sasl",
+    "smb_connection",
+    "smb_exceptions",
+    "smb_open",
+    "smb_session",
+    "smb_tree",
     "smbclient",
     "smbprotocol",
     "spnego",
