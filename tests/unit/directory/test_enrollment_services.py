@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.certlogon.core.plugins.module_utils.directory.enrollment_services import (
     Edit,
     EnrollmentServices,
@@ -58,7 +59,12 @@ def test_gathered_is_what_replaced_accepts():
     [
         ("merged", "Corp C", ["User"], "config: no enrollment service 'Corp C'; did you mean 'Corp CA'?"),
         ("deleted", "Nothing alike", ["User"], "config: no enrollment service 'Nothing alike'; there are Corp CA"),
-        ("merged", "corp ca", ["SmartcardLogin"], "config: Corp CA: templates: no certificate template 'SmartcardLogin'; did you mean 'SmartcardLogon'?"),
+        (
+            "merged",
+            "corp ca",
+            ["SmartcardLogin"],
+            "Corp CA: templates: no certificate template 'SmartcardLogin'; did you mean 'SmartcardLogon'?",
+        ),
         ("replaced", "Corp CA", ["xyz"], "no certificate template 'xyz'; there are SmartcardLogon, SmartcardUser, User, WebServer"),
     ],
 )
@@ -81,7 +87,7 @@ def test_all_unknown_names_are_reported_at_once():
 
 def test_long_lists_are_cut():
     current = Published([Service("CA", DN, [])], [f"Template{number:03}" for number in range(200)])
-    with pytest.raises(UserError, match="Template011 and 188 more$"):
+    with pytest.raises(UserError, match=r"Template011 and 188 more$"):
         EnrollmentServices().plan(params("merged", ["zzz"], "CA"), current)
 
 
@@ -91,7 +97,9 @@ def test_missing_template_may_be_allowed():
     assert "no certificate template 'Coming'" in plan.warnings[0]
 
 
-@pytest.mark.parametrize(("state", "templates", "message"), [("merged", None, "templates is missing"), ("deleted", [], "templates is empty")])
+@pytest.mark.parametrize(
+    ("state", "templates", "message"), [("merged", None, "templates is missing"), ("deleted", [], "templates is empty")]
+)
 def test_request_that_says_nothing(state, templates, message):
     with pytest.raises(UserError, match=message):
         run(EnrollmentServices(), params(state, templates), check_mode=False, warn=print)
