@@ -75,7 +75,7 @@ class LabUnderTest:
 
     def ldbmodify(self, ldif: str) -> None:
         """A change behind our back, straight into the database."""
-        self.run("dc1", "ldbmodify", "-H", SAM, "-", stdin=ldif)
+        self.run("dc1", "ldbmodify", "-H", SAM, stdin=ldif)
 
     def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         relay = os.environ.get(RELAY)
