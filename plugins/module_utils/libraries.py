@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import spnego.channel_bindings as spnego_channel_bindings
     from cryptography import x509
     from cryptography.hazmat import primitives as crypto
+    from cryptography.hazmat.primitives.serialization import pkcs7
 
 
 class _Missing:
@@ -67,6 +68,7 @@ if not TYPE_CHECKING:
     smb_tree = _library("smbprotocol.tree", "smbprotocol")
     x509 = _library("cryptography.x509", "cryptography")
     crypto = _library("cryptography.hazmat.primitives", "cryptography")
+    pkcs7 = _library("cryptography.hazmat.primitives.serialization.pkcs7", "cryptography")
     dns_resolver = _library("dns.resolver", "dnspython")
 
 __all__ = [
@@ -75,6 +77,7 @@ __all__ = [
     "ldap3",
     "ldap3_exceptions",
     "ldap3_sasl",
+    "pkcs7",
     "smb_connection",
     "smb_exceptions",
     "smb_open",
