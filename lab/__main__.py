@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`python -m lab up|status|exec|kill|start|list|down`."""
+"""`python -m lab up|status|exec|kill|start|list|prepare|down`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import sys
 from typing import Any
 
+from lab import domain
 from lab.errors import LabError
 from lab.labs import Lab, all_labs
 from lab.progress import Progress
@@ -18,11 +19,11 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="lab", description="A real Active Directory domain (Samba) on this machine, in namespaces of its own."
     )
-    commands = top.add_subparsers(dest="action", required=True, metavar="up|status|exec|kill|start|list|down")
+    commands = top.add_subparsers(dest="action", required=True, metavar="up|status|exec|kill|start|list|prepare|down")
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
-        if name != "list":
+        if name not in ("list", "prepare"):
             added.add_argument("--name", default=os.environ.get("CERTLOGON_LAB") or "default", help="which lab (default: default)")
         return added
 
@@ -38,6 +39,8 @@ def parser() -> argparse.ArgumentParser:
     command("kill", "SIGKILL samba on a domain controller.").add_argument("host", metavar="HOST")
     command("start", "Start samba on a domain controller again.").add_argument("host", metavar="HOST")
     command("list", "All labs on this machine.")
+    prepare = command("prepare", "Make what `up` starts from (the Debian root, the domain's snapshot); start nothing.")
+    prepare.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     command("down", "End the lab and remove its state.")
     return top
 
@@ -59,6 +62,9 @@ def run(options: argparse.Namespace) -> int:
     if options.action == "list":
         for lab in all_labs():
             print(f"{lab.name:20} {lab.status()['state']}")
+        return 0
+    if options.action == "prepare":
+        domain.ensure_snapshot(Progress(), bare=options.bare)
         return 0
     lab = Lab(options.name)
     if options.action == "up":

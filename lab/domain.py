@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -87,6 +86,7 @@ def ensure_snapshot(progress: Progress, *, bare: bool) -> Path:
             work.mkdir(mode=0o700)
             build(progress, base, work, bare)
             work.rename(path)
+            root.prune("domain-*", path)
     return path
 
 
@@ -203,20 +203,6 @@ while waiting:
         sys.exit(print(*(f"{{n}} ({{p}})" for n, p in waiting.items()), sep=", ") or 1)
     time.sleep(0.03)
 """
-
-
-def samba_pid(host: Process) -> int | None:
-    """The samba master's process id inside its host."""
-    asked = subprocess.run(processes.entering(host, ["cat", "/run/samba/samba.pid"]), capture_output=True, text=True, check=False)
-    return int(asked.stdout) if asked.stdout.strip().isdigit() else None
-
-
-def answers(address: str, port: int) -> bool:
-    try:
-        socket.create_connection((address, port), 1).close()
-    except OSError:
-        return False
-    return True
 
 
 def join(host: Process, password: str, log: Path, source: str) -> None:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# ruff: noqa: PTH (starts in milliseconds: no pathlib)
+# Stand-alone and without pathlib, so that it starts in milliseconds.
+# ruff: noqa: PTH112, PTH118, PTH108, PTH123
 """Run one command inside a host of the lab. Stand-alone and quick to start: `python3 -I -S enter.py '<json>'`.
 
 The specification: `pid` (the host's first process), `command`, `env`, `cwd`; `namespaces` (which of the host's to enter);
@@ -15,6 +16,7 @@ import json
 import os
 import signal
 import sys
+from typing import Any
 
 FLAGS = {"mnt": 0x00020000, "uts": 0x04000000, "ipc": 0x08000000, "pid": 0x20000000, "net": 0x40000000}
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
@@ -65,26 +67,35 @@ def enter(pid: int, names: list[str]) -> None:
         os.chdir("/")
 
 
-def prepare(spec: dict) -> None:
-    names = list(spec["namespaces"])
-    if spec.get("binds") or spec.get("hide"):
-        contents = [(open(source, "rb").read(), target) for source, target in spec.get("binds", [])] if "mnt" in names else []  # noqa: SIM115
-        enter(spec["pid"], names)
-        unshare("mnt")
-        make_private()
-        for data, target in contents:
-            copy = f"/run/.lab-{os.path.basename(target)}"
-            with open(copy, "wb") as file:
-                file.write(data)
-            mount(copy, target, None, MS_BIND)
-        if not contents:
-            for source, target in spec.get("binds", []):
-                mount(source, os.path.realpath(target), None, MS_BIND)
-        for folder in spec.get("hide", []):
-            if os.path.isdir(folder):
-                mount("none", folder, "tmpfs", 0, "mode=755")
-    else:
-        enter(spec["pid"], names)
+def prepare(spec: dict[str, Any]) -> None:
+    """Join the namespaces; with `binds` or `hide`, in a private copy of the mounts that ends with the command."""
+    contents = [(read(source), target) for source, target in spec["binds"]]
+    enter(spec["pid"], spec["namespaces"])
+    if not contents and not spec["hide"]:
+        return
+    unshare("mnt")
+    make_private()
+    for folder in spec["hide"]:
+        if os.path.isdir(folder):
+            mount("none", folder, "tmpfs", 0, "mode=755")
+    for data, target in contents:
+        show(data, os.path.realpath(target))
+
+
+def read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def show(data: bytes, target: str) -> None:
+    """Put a text in a file's place, for this mount namespace only. The source is a file of /run that is gone at once."""
+    copy = f"/run/.lab-{os.getpid()}"
+    with open(copy, "wb") as file:
+        file.write(data)
+    try:
+        mount(copy, target, None, MS_BIND)
+    finally:
+        os.unlink(copy)
 
 
 def execute(command: list[str], env: dict[str, str]) -> None:
@@ -98,23 +109,23 @@ def execute(command: list[str], env: dict[str, str]) -> None:
     raise missing
 
 
-def run(spec: dict) -> int:
+def run(spec: dict[str, Any]) -> int:
     prepare(spec)
     me = os.getpid()
     child = os.fork()
     if child == 0:
         try:
-            if spec.get("detach"):
+            if spec["detach"]:
                 os.setsid()
             else:
                 die_with_parent(me)
-            if spec.get("cwd"):
+            if spec["cwd"]:
                 os.chdir(spec["cwd"])
             execute(spec["command"], spec["env"])
         except OSError as error:
             print(f"{spec['command'][0]}: {error.strerror or error}", file=sys.stderr)
             os._exit(127 if isinstance(error, FileNotFoundError) else 126)
-    if spec.get("detach"):
+    if spec["detach"]:
         return 0
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _frame: os.kill(child, received))

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# ruff: noqa: PTH (starts in milliseconds: no pathlib)
 """The first process of a lab: it holds the lab's PID namespace and its network. When it ends, however, everything of the lab ends.
 
 Stand-alone: `python3 -E -S keeper.py NAME`. Prints its process id; ends by itself unless it reads `keep` before its input closes,
@@ -12,7 +11,7 @@ import os
 import signal
 import sys
 
-import enter
+import enter  # type: ignore[import-not-found]  # a neighbour: this runs as a script
 
 
 def main() -> None:

@@ -19,6 +19,8 @@ from lab.processes import Keeper, Process
 from lab.progress import Progress
 
 MACHINE = "machine"
+# kill(-1) spares the caller and the host's first process.
+KILL_SAMBA = "kill -9 -1; while pgrep -x samba > /dev/null; do sleep 0.02; done; rm -f /run/samba/*.pid"
 
 
 class Lab:
@@ -73,7 +75,7 @@ class Lab:
             snapshot = domain.ensure_snapshot(progress, bare=bare)
             self.folder.mkdir(parents=True, mode=0o700)
             (self.folder / "logs").mkdir()
-            keeper = Keeper(f"certlogon-lab {self.name}")
+            keeper = Keeper(f"certlogon-lab {self.name}", using=[snapshot, root.path()])
             try:
                 hosts = self.start_hosts(progress, keeper.process, snapshot, second_dc)
                 shutil.copy(snapshot / "accounts.json", self.folder / "accounts.json")
@@ -101,7 +103,7 @@ class Lab:
             for name in ("hosts", "resolv.conf"):
                 shutil.copy(self.folder / "hosts/control/upper/etc" / name, self.folder / "files" / name)
         if second_dc:
-            with progress.step("dc2: joined, samba answers on all ports"):
+            with progress.step("dc2: joined, samba answers on all ports (Samba does not replicate SYSVOL: its is empty)"):
                 hosts["dc2"] = self.boot(keeper, "dc2", [base], [domain.DC1.address])
                 domain.join(
                     hosts["dc2"],
@@ -179,19 +181,22 @@ class Lab:
     # ---- faults
 
     def kill(self, host: str) -> None:
-        """SIGKILL samba on a host, all its processes; the host stays."""
-        script = (
-            "pid=$(cat /run/samba/samba.pid) && kill -9 $pid; for name in samba smbd winbindd samba-bgqd samba-dcerpcd; do pkill -9 -x $name; done; "
-            "for i in $(seq 100); do pgrep -x 'samba|smbd|winbindd' > /dev/null || break; sleep 0.05; done; rm -f /run/samba/*.pid"
-        )
-        self.run(host, "sh", "-c", script, check=False)
+        """SIGKILL samba on a host, with all else that runs there; the host stays."""
+        self.require_dc(host)
+        self.run(host, "sh", "-c", KILL_SAMBA, check=False)
+
+    def require_dc(self, host: str) -> None:
+        if host == "control":
+            raise LabError("control is no domain controller: there is no samba on it")
 
     def start(self, host: str) -> None:
-        if host not in ("dc1", "dc2"):
-            raise LabError(f"{host} is no domain controller: there is no samba to start on it")
-        if self.run(host, "pgrep", "-x", "samba", check=False).returncode == 0:
+        self.require_dc(host)
+        if self.samba_runs(host):
             raise LabError(f"samba runs on {host} already")
         domain.start_samba(self.host(host), settings.HOSTS[host], self.log(host))
+
+    def samba_runs(self, host: str) -> bool:
+        return self.run(host, "pgrep", "-x", "samba", check=False).returncode == 0
 
     # ---- status
 

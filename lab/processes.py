@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from lab import settings
+from lab import root, settings
 from lab.errors import LabError
 
 HERE = Path(__file__).resolve().parent
@@ -46,18 +46,23 @@ class Process:
         return cls(pid, start_time(pid) or "")
 
     @property
-    def alive(self) -> bool:
+    def exists(self) -> bool:
         return bool(self.started) and start_time(self.pid) == self.started
+
+    @property
+    def alive(self) -> bool:
+        """There and not on its way out (the first process of a PID namespace stays a while to bury the others)."""
+        return self.exists and not exiting(self.pid)
 
     def end(self, timeout: float = 20) -> None:
         """SIGKILL and wait until it is gone; for the first process of a PID namespace, with all others in it."""
-        if not self.alive:
-            return
         try:
             handle = os.pidfd_open(self.pid)
         except ProcessLookupError:
             return
         try:
+            if not self.exists:
+                return
             if self.alive:
                 with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(handle, signal.SIGKILL)
@@ -72,21 +77,42 @@ class Process:
 
 def start_time(pid: int) -> str | None:
     """Boot and clock tick of a process' start; None if there is none or it is a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except (FileNotFoundError, ProcessLookupError):
+    fields = stat(pid)
+    if not fields or fields[0] in "ZX":
         return None
-    return None if fields[0] in "ZX" else f"{boot}:{fields[19]}"
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot}:{fields[19]}"
+
+
+def exiting(pid: int) -> bool:
+    fields = stat(pid)
+    return not fields or bool(int(fields[6]) & 0x4)  # PF_EXITING
+
+
+def stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the state on; empty if there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 class Keeper:
     """The first process of a lab, its PID namespace and its bridge."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, using: Sequence[Path] = ()) -> None:
+        """`using`: the folders of the cache that must stay while the lab runs."""
+        handles = [root.hold(path) for path in using]
         self._starter = subprocess.Popen(
-            [*python("keeper.py"), name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*python("keeper.py"), name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            pass_fds=handles,
         )
+        for handle in handles:
+            os.close(handle)
         assert self._starter.stdout is not None
         line = self._starter.stdout.readline()
         if not line.strip():

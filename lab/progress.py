@@ -16,15 +16,14 @@ class Progress:
 
     def say(self, text: str) -> None:
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            print(f"\r\033[K{text}" if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
 
     @contextmanager
     def step(self, what: str) -> Iterator[None]:
         """Shows the step while it runs and its seconds when it has ended."""
         begun = time.monotonic()
-        live = sys.stderr.isatty() and not self.quiet
-        if live:
-            print(f"    ...    {what}", end="\r", file=sys.stderr, flush=True)
+        if sys.stderr.isatty() and not self.quiet:
+            print(f"\r\033[K    ...    {what}", end="\r", file=sys.stderr, flush=True)
         try:
             yield
         except BaseException:

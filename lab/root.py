@@ -84,6 +84,28 @@ def sweep(pattern: str) -> None:
         shutil.rmtree(leftover)
 
 
+def hold(path: Path) -> int:
+    """A handle that keeps `prune` away from a folder of the cache for as long as any process has it open."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    return handle
+
+
+def prune(pattern: str, keep: Path) -> None:
+    """Remove what an older version of this program made and no lab uses."""
+    for old in settings.cache_dir().glob(pattern):
+        if old == keep or not old.is_dir():
+            continue
+        handle = os.open(old, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(old)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(handle)
+
+
 def build(progress: Progress) -> None:
     if shutil.which("debootstrap") is None:
         raise LabError("the Debian package debootstrap is missing: apt-get install debootstrap")
@@ -93,21 +115,30 @@ def build(progress: Progress) -> None:
     log.unlink(missing_ok=True)
     with progress.step(f"Debian 13 base system from {mirror}"):
         contained(["debootstrap", "--variant=minbase", "--include=ca-certificates", SUITE, str(work), mirror], log)
-    prepare(work, mirror, security)
+    prepare(work, SUITE, mirror, security)
     with progress.step(f"{len(PACKAGES)} packages for the lab's hosts"):
-        script = (
-            "set -e; mount -t proc proc /proc; export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8; update-ca-certificates; apt-get -q update; "
-            f"apt-get -q -y --no-install-recommends install {' '.join(PACKAGES)}; apt-get clean; rm -rf /var/lib/apt/lists/* /etc/samba/smb.conf"
+        script = "\n".join(
+            (
+                "set -e",
+                "mount -t proc proc /proc",
+                "export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8",
+                "update-ca-certificates",
+                "apt-get -q update",
+                f"apt-get -q -y --no-install-recommends install {' '.join(PACKAGES)}",
+                "apt-get clean",
+                "rm -rf /var/lib/apt/lists/* /etc/samba/smb.conf",
+            )
         )
         contained(["chroot", str(work), "sh", "-c", script], log)
     work.rename(path())
+    prune("root-*", path())
 
 
-def prepare(root: Path, mirror: str, security: str | None) -> None:
+def prepare(root: Path, suite: str, mirror: str, security: str | None) -> None:
     """Let the root reach the mirror as the machine does, and start no service."""
-    lines = [f"deb {mirror} {SUITE} main", f"deb {mirror} {SUITE}-updates main"]
+    lines = [f"deb {mirror} {suite} main", f"deb {mirror} {suite}-updates main"]
     if security:
-        lines.append(f"deb {security} {SUITE}-security main")
+        lines.append(f"deb {security} {suite}-security main")
     (root / "etc/apt/sources.list").write_text("\n".join(lines) + "\n")
     (root / "etc/apt/apt.conf.d/90machine").write_text(apt_settings())
     (root / "etc/dpkg/dpkg.cfg.d/90lab").write_text(DPKG_SETTINGS)
@@ -125,8 +156,8 @@ def prepare(root: Path, mirror: str, security: str | None) -> None:
 def contained(command: list[str], log: Path) -> None:
     """Run a build step so that nothing of it, no mount and no process, outlives us."""
     environment = {k: v for k, v in os.environ.items() if k.lower().endswith("_proxy")}
-    environment |= {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/root"}
-    wrapper = ["unshare", "--mount", "--pid", "--fork", "--kill-child", *command]
+    environment |= {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/root", "DPKG_FORCE": "unsafe-io"}
+    wrapper = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", *command]
     with log.open("ab") as output:
         code = subprocess.run(wrapper, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, check=False).returncode
     if code:

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+# mypy: ignore-errors
+# The modules ldb and samba live on the domain controller only.
 """Fill a freshly provisioned directory, offline and in one transaction. Runs on the domain controller; reads JSON from standard input.
 
-`{"entries": [[relative DN, {attribute: value or values}]], "members": {group: [account]}, "passwords": {account: password}, "must_change": [account], "disabled": [account],
+`{"entries": [[relative DN, {attribute: value or values}]], "members": {group: [account]}, "passwords": {account: password},
+"must_change": [account], "disabled": [account],
 "enrollment_services": [{name, dns_host_name, certificate (DER, base64), account}]}`;
 a relative DN that ends in "," is completed by the domain's.
 """
