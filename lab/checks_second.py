@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The second pair of versions: the wheel and its tests on the lab's control host (Debian 13's Python, the newest ansible-core)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socketserver
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lab.checks_runner import Job, StepFailed, StepSkipped, junit_tally
+from lab.checks_steps import OUT, lab_name, lab_up, wheel
+from lab.errors import LabError
+from lab.labs import Lab
+from lab.settings import CHECKOUT
+
+VENV = "/opt/certlogon"
+MOUNTED = "/srv/certlogon"
+FILES = "/srv/files"
+SOCKET = "/run/certlogon-lab.sock"
+WORK = "/root/test"
+
+
+def name() -> str:
+    return lab_name("second")
+
+
+def control(*command: str, online: bool = False) -> list[str]:
+    return [sys.executable, "-m", "lab", "exec", "--name", name(), *(["--online"] if online else []), "control", "--", *command]
+
+
+def seen_from_here(path: str) -> Path:
+    """A file of the control host, through its process."""
+    return Path(f"/proc/{Lab(name()).host('control').pid}/root{path}")
+
+
+# ---- the pair
+
+
+def install(job: Job) -> str:
+    """A lab, and on its control host a virtual environment with the wheel and the newest of all it depends on."""
+    lab_up(job, name())
+    distribution = wheel(job)
+    mounted = f"{MOUNTED}/{distribution.relative_to(CHECKOUT)}"
+    shutil.copytree(Path(Lab(name()).status()["files"]["folder"]), seen_from_here(FILES), dirs_exist_ok=True)
+    with pip_cache():
+        job.run(control("python3", "-m", "venv", VENV))
+        pip = [f"{VENV}/bin/pip", "install", "--disable-pip-version-check", "--no-input", "--cache-dir=/var/cache/pip", "--upgrade"]
+        job.run(control(*pip, "--upgrade-strategy=eager", f"{mounted}[test,kerberos]", online=True))
+    versions = "import platform, ansible.release as r; print(f'Python {platform.python_version()}, ansible-core {r.__version__}')"
+    return job.output(control(f"{VENV}/bin/python", "-c", versions)).strip()
+
+
+@contextmanager
+def pip_cache() -> Iterator[None]:
+    """What pip downloaded and compiled on the control host is kept for the next run."""
+    kept, there = OUT / "pip-cache-second", seen_from_here("/var/cache/pip")
+    if kept.is_dir():
+        shutil.copytree(kept, there, dirs_exist_ok=True)
+    yield
+    if there.is_dir():
+        shutil.copytree(there, kept, dirs_exist_ok=True)
+
+
+# ---- its tests
+
+
+def pytest(job: Job, folder: str, environment: Mapping[str, str]) -> None:
+    report = f"{WORK}/{job.step.name}.xml"
+    options = [
+        f"--rootdir={MOUNTED}",
+        f"--config-file={MOUNTED}/pyproject.toml",
+        "-p",
+        "no:cacheprovider",
+        f"--junitxml={report}",
+        "--color=no",
+    ]
+    # The checkout gives the tests and the lab's package; the collection comes from the wheel.
+    options += ["-o", f"pythonpath={MOUNTED}", f"{MOUNTED}/{folder}"]
+    everywhere = {
+        "HYPOTHESIS_STORAGE_DIRECTORY": f"{WORK}/hypothesis",
+        "CERTLOGON_VECTORS": f"{FILES}/vectors",
+        "PATH": f"{VENV}/bin:/usr/sbin:/usr/bin",
+    }
+    settings = [f"{key}={value}" for key, value in {**everywhere, **environment}.items()]
+    job.run(control("mkdir", "-p", WORK))
+    script = f'cd {WORK} && exec env "$@"'
+    code = job.run(control("sh", "-c", script, "sh", *settings, f"{VENV}/bin/python", "-m", "pytest", *options), ends=None)
+    found = seen_from_here(report)
+    if found.is_file():
+        job.tests = junit_tally([found])
+    if code == 5 and not job.tests.failed:
+        raise StepSkipped("there are no such tests yet")
+    if code:
+        raise StepFailed(f"pytest ended with code {code}")
+
+
+def unit(job: Job) -> None:
+    vectors = Path(job.environment["CERTLOGON_VECTORS"])
+    if vectors.is_dir():
+        shutil.copytree(vectors, seen_from_here(f"{FILES}/vectors"), dirs_exist_ok=True)
+    pytest(job, "tests/unit", {})
+
+
+def integration(job: Job) -> None:
+    with relay():
+        pytest(job, "tests/integration", {"CERTLOGON_LAB_RELAY": SOCKET})
+
+
+def site(job: Job) -> str:
+    raise StepSkipped("not written yet")
+
+
+# ---- from the control host to its lab
+
+
+@contextmanager
+def relay() -> Iterator[None]:
+    """Answers on a socket in the control host's own file system: the lab's status, commands on its hosts, samba killed and started."""
+    path = seen_from_here(SOCKET)
+    path.unlink(missing_ok=True)
+    with Relay(str(path), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            path.unlink(missing_ok=True)
+
+
+class Relay(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+
+
+class Answer(socketserver.StreamRequestHandler):
+    """One request, one answer, each a line of JSON; see tests/integration/conftest.py."""
+
+    def handle(self) -> None:
+        try:
+            answer = respond(Lab(name()), json.loads(self.rfile.readline()))
+        except LabError as error:
+            answer = {"error": str(error)}
+        self.wfile.write(json.dumps(answer).encode() + b"\n")
+
+
+def respond(lab: Lab, request: Mapping[str, Any]) -> dict[str, Any]:
+    if request["action"] == "status":
+        return moved(lab.status(), str(lab.folder / "files"), FILES)
+    if request["action"] == "run":
+        done = lab.run(request["host"], *request["command"], stdin=request["stdin"], check=False)
+        return {"code": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
+    if request["action"] in ("kill", "start"):
+        getattr(lab, request["action"])(request["host"])
+        return {}
+    raise LabError(f"unknown request {request['action']!r}")
+
+
+def moved(status: Mapping[str, Any], folder: str, to: str) -> dict[str, Any]:
+    """The status with the paths that hold on the control host."""
+    changed: dict[str, Any] = json.loads(json.dumps(status).replace(json.dumps(folder)[1:-1], to))
+    return changed
