@@ -30,7 +30,7 @@ options:
     type: int
   username:
     description:
-      - The account to sign in with, as C(user@domain) or C(DOMAIN\\user).
+      - The account to sign in with, as C(user@domain) or C(DOMAIN\user).
       - May be left out with O(auth=kerberos), which then uses the ticket in the credential cache.
       - Environment variable E(CERTLOGON_USERNAME).
     type: str
