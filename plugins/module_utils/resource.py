@@ -213,11 +213,13 @@ def _verify(resource: Resource[Any, Any], session: Any, params: Mapping[str, Any
 def _mismatch(resource: Resource[Any, Any], wanted: Words | None, found: Words | None) -> str | None:
     if wanted == found:
         return None
-    wanted, found = (None if words is None else resource.shown(words) for words in (wanted, found))
     if wanted is None or found is None:
-        return f"wrote {wanted!r}, read back {found!r}"
+        there = "still there" if wanted is None else "not there"
+        return f"written, but read back as {there}; did somebody else change it meanwhile?"
     fields = sorted(field for field in {*wanted, *found} if wanted.get(field) != found.get(field))
-    return "; ".join(f"{field}: wrote {wanted.get(field)!r}, read back {found.get(field)!r}" for field in fields)
+    # what people are shown may hide the difference: then the plain values have to do
+    shown = [{**words, **resource.shown(words)} for words in (wanted, found)]
+    return "; ".join(f"{field}: wrote {shown[0].get(field)!r}, read back {shown[1].get(field)!r}" for field in fields)
 
 
 def _report(resource: Resource[Any, Any], result: _Run) -> dict[str, Any]:

@@ -164,7 +164,7 @@ def test_what_was_deleted_and_is_still_there():
             pass
 
     result, _ = go(Sticky({"a": box("a")}), box("a"), state="deleted")
-    assert result["msg"] == "a: wrote None, read back {'name': 'a', 'colour': 'red'}"
+    assert result["msg"] == "a: written, but read back as still there; did somebody else change it meanwhile?"
 
 
 def test_diffs_and_mismatches_show_what_the_resource_shows():
