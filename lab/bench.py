@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`certlogon bench`: the benchmarks on a lab of their own, and docs/benchmarks.md made from what was measured."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lab import settings
+from lab.errors import LabError
+from lab.labs import Lab
+from lab.progress import Progress
+
+NAME = "bench"
+FOLDER = settings.CHECKOUT / "build/bench"
+PEER_PACKAGES = ["ansible>=12,<13", "python-ldap", "ldap3", "smbprotocol", "pyspnego", "cryptography"]
+BUILD_PACKAGES = ["gcc", "python3-dev", "libldap2-dev", "libsasl2-dev"]
+CONTENDERS = ("certlogon", "community.general", "samba-tool", "floor")
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="certlogon bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few rounds, small counts; docs/benchmarks.md is not written")
+    parser.add_argument("--keep", action="store_true", help="leave the lab running")
+    parser.add_argument("--render", action="store_true", help="only write docs/benchmarks.md again from the last run's results")
+    options = parser.parse_args(arguments)
+    if not options.render:
+        measure(quick=options.quick, keep=options.keep)
+    if not options.quick:
+        results = json.loads((FOLDER / "results.json").read_text())
+        (settings.CHECKOUT / "docs/benchmarks.md").write_text(page(results, json.loads((FOLDER / "machine.json").read_text())))
+        print("written: docs/benchmarks.md")
+    return 0
+
+
+def measure(*, quick: bool, keep: bool) -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    progress = Progress()
+    with progress.step("the peers' own environment (community.general, python-ldap)"):
+        interpreter = peers()
+    lab = Lab(NAME)
+    lab.down()
+    lab.up(progress)
+    try:
+        run(lab, interpreter, quick=quick)
+    finally:
+        if not keep:
+            lab.down()
+    (FOLDER / "machine.json").write_text(json.dumps(machine(), indent=1) + "\n")
+
+
+def peers() -> Path:
+    """An environment with what a user would otherwise pick; kept apart, for it is large and nothing else needs it."""
+    folder = FOLDER / "venv"
+    interpreter = folder / "bin/python"
+    stamp = folder / "complete"
+    if stamp.exists() and stamp.read_text() == repr(PEER_PACKAGES):
+        return interpreter
+    shutil.rmtree(folder, ignore_errors=True)
+    missing = [name for name in BUILD_PACKAGES if subprocess.run(["dpkg", "-s", name], capture_output=True, check=False).returncode]
+    commands = [["apt-get", "install", "-q", "-y", "--no-install-recommends", *missing]] if missing else []
+    commands += [[sys.executable, "-m", "venv", str(folder)], [str(interpreter), "-m", "pip", "install", "-q", *PEER_PACKAGES]]
+    for command in commands:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise LabError(f"{' '.join(command)} ended with {done.returncode}: {(done.stderr or done.stdout)[-2000:]}")
+    stamp.write_text(repr(PEER_PACKAGES))
+    return interpreter
+
+
+def run(lab: Lab, interpreter: Path, *, quick: bool) -> None:
+    status = lab.status()
+    account = status["accounts"]["administrator"]
+    environment = os.environ | {
+        "CERTLOGON_LAB": NAME,
+        "CERTLOGON_SERVER": status["hosts"]["dc1"]["fqdn"],
+        "CERTLOGON_USERNAME": account["upn"],
+        "CERTLOGON_PASSWORD": account["password"],
+        "CERTLOGON_CA_PATH": status["files"]["ca_bundle"],
+    }
+    command = [sys.executable, "-m", "lab", "exec", "--name", NAME, "machine", "--", sys.executable, "-m", "tests.benchmarks", str(FOLDER)]
+    command += ["--ldap-interpreter", str(interpreter)] + ["--quick"] * quick
+    if subprocess.run(command, env=environment, cwd=settings.CHECKOUT, check=False).returncode:
+        raise LabError(f"the benchmarks did not end well; their logs are in {FOLDER}")
+
+
+def machine() -> dict[str, Any]:
+    names = ("ansible-core", "ldap3", "smbprotocol", "pyspnego", "cryptography")
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in names},
+    }
+
+
+def page(results: list[dict[str, Any]], facts: dict[str, Any]) -> str:
+    """docs/benchmarks.md."""
+    versions = ", ".join(f"{name} {value}" for name, value in facts.items() if name not in ("date", "cores"))
+    lines = [
+        "<!-- SPDX-License-Identifier: GPL-3.0-or-later -->",
+        "# Benchmarks",
+        "",
+        f"Made by `./certlogon bench` on {facts['date']}: {facts['cores']} cores, {versions}.",
+        "The domain controller (Samba) ran on the same machine.",
+        "",
+        "Seconds of whole processes, median of the runs in brackets, contenders interleaved; an empty play",
+        "(playbooks) or interpreter (the floor), measured in the same run, is subtracted: "
+        f"{_empty(results, 'certlogon')} s and {_empty(results, 'floor')} s.",
+        "",
+        "- **certlogon**: one task, a list of objects.",
+        "- **community.general**: `ldap_entry` and `ldap_attrs` in a loop, without ACL, OID object and binary attributes.",
+        "- **samba-tool**: `gpo create` and `gpo load` (first), `gpo show` (unchanged), `gpo load` (one change), at most 20 policies. It",
+        "  writes registry values only, compares nothing, and has no words for services, security options and preferences.",
+        "- **floor**: a bare ldap3 and smbprotocol script that reads, compares and writes the same bytes and knows nothing of them.",
+        "",
+    ]
+    for kind in ("templates", "policies"):
+        rows = [row for row in results if row["kind"] == kind]
+        present = [name for name in CONTENDERS if any(name in row for row in rows)]
+        lines += [f"## {kind.capitalize()}", "", f"| {kind} | run | " + " | ".join(present) + " | ratios |"]
+        lines += ["|" + "---|" * (len(present) + 3)]
+        lines += [
+            f"| {row['count']} | {row['phase']} | " + " | ".join(_cell(row, name) for name in present) + f" | {_ratios(row)} |"
+            for row in rows
+        ]
+        lines += ["", f"Largest process: {max(row['certlogon']['megabytes'] for row in rows)} MB.", ""]
+    return "\n".join(lines)
+
+
+def _empty(results: list[dict[str, Any]], name: str) -> str:
+    values = sorted(row[name]["whole"] for row in results if row["kind"] == "empty")
+    return f"{values[len(values) // 2]:.2f}"
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    return f"{row[name]['seconds']:.3f} [{row[name]['runs']}]" if name in row else ""
+
+
+def _ratios(row: dict[str, Any]) -> str:
+    ours = row["certlogon"]["seconds"]
+    parts = []
+    if "community.general" in row and ours:
+        parts.append(f"{row['community.general']['seconds'] / ours:.0f} times faster than community.general")
+    if "floor" in row and row["floor"]["seconds"]:
+        parts.append(f"{ours / row['floor']['seconds']:.2f} of the floor")
+    return "; ".join(parts)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
