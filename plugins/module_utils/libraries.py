@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Third-party libraries, imported once and in one place.
+"""Third-party libraries, each imported when it is first asked for here, and only then.
 
 Ansible imports modules on machines that lack them (documentation, sanity tests), so a missing library must not fail at import;
-it fails at its first use, with one line that names it.
+it fails at its first use, with one line that names it. And a task that speaks no SMB must not pay for SMB's import.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import ldap3
     import ldap3.core.exceptions as ldap3_exceptions
     import ldap3.protocol.sasl.sasl as ldap3_sasl
-    import smbclient
     import smbprotocol
     import smbprotocol.connection as smb_connection
     import smbprotocol.exceptions as smb_exceptions
@@ -30,6 +29,25 @@ if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat import primitives as crypto
     from cryptography.hazmat.primitives.serialization import pkcs7
+
+# name here -> (module, distribution)
+_LIBRARIES = {
+    "crypto": ("cryptography.hazmat.primitives", "cryptography"),
+    "dns_resolver": ("dns.resolver", "dnspython"),
+    "ldap3": ("ldap3", "ldap3"),
+    "ldap3_exceptions": ("ldap3.core.exceptions", "ldap3"),
+    "ldap3_sasl": ("ldap3.protocol.sasl.sasl", "ldap3"),
+    "pkcs7": ("cryptography.hazmat.primitives.serialization.pkcs7", "cryptography"),
+    "smb_connection": ("smbprotocol.connection", "smbprotocol"),
+    "smb_exceptions": ("smbprotocol.exceptions", "smbprotocol"),
+    "smb_open": ("smbprotocol.open", "smbprotocol"),
+    "smb_session": ("smbprotocol.session", "smbprotocol"),
+    "smb_tree": ("smbprotocol.tree", "smbprotocol"),
+    "smbprotocol": ("smbprotocol", "smbprotocol"),
+    "spnego": ("spnego", "pyspnego"),
+    "spnego_channel_bindings": ("spnego.channel_bindings", "pyspnego"),
+    "x509": ("cryptography.x509", "cryptography"),
+}
 
 
 class _Missing:
@@ -46,30 +64,18 @@ class _Missing:
         )
 
 
-def _library(module: str, distribution: str) -> Any:
+def __getattr__(name: str) -> Any:
+    """The library by its name here (PEP 562)."""
+    if name not in _LIBRARIES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, distribution = _LIBRARIES[name]
     try:
-        return import_module(module)
+        library: Any = import_module(module)
     except ImportError:
-        return _Missing(distribution)
+        library = _Missing(distribution)
+    globals()[name] = library
+    return library
 
-
-if not TYPE_CHECKING:
-    ldap3 = _library("ldap3", "ldap3")
-    ldap3_exceptions = _library("ldap3.core.exceptions", "ldap3")
-    ldap3_sasl = _library("ldap3.protocol.sasl.sasl", "ldap3")
-    spnego = _library("spnego", "pyspnego")
-    spnego_channel_bindings = _library("spnego.channel_bindings", "pyspnego")
-    smbclient = _library("smbclient", "smbprotocol")
-    smbprotocol = _library("smbprotocol", "smbprotocol")
-    smb_connection = _library("smbprotocol.connection", "smbprotocol")
-    smb_exceptions = _library("smbprotocol.exceptions", "smbprotocol")
-    smb_open = _library("smbprotocol.open", "smbprotocol")
-    smb_session = _library("smbprotocol.session", "smbprotocol")
-    smb_tree = _library("smbprotocol.tree", "smbprotocol")
-    x509 = _library("cryptography.x509", "cryptography")
-    crypto = _library("cryptography.hazmat.primitives", "cryptography")
-    pkcs7 = _library("cryptography.hazmat.primitives.serialization.pkcs7", "cryptography")
-    dns_resolver = _library("dns.resolver", "dnspython")
 
 __all__ = [
     "crypto",
@@ -83,7 +89,6 @@ __all__ = [
     "smb_open",
     "smb_session",
     "smb_tree",
-    "smbclient",
     "smbprotocol",
     "spnego",
     "spnego_channel_bindings",

@@ -19,7 +19,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.directory.names imp
 from ansible_collections.certlogon.core.plugins.module_utils.directory.principals import Principal
 from ansible_collections.certlogon.core.plugins.module_utils.directory.security import Sid
 from ansible_collections.certlogon.core.plugins.module_utils.errors import SessionLost, UserError
-from ansible_collections.certlogon.core.plugins.module_utils.libraries import dns_resolver, ldap3, ldap3_exceptions
+from ansible_collections.certlogon.core.plugins.module_utils.libraries import ldap3, ldap3_exceptions
 
 PAGE_SIZE = 1000
 """MaxPageSize of a default domain ([MS-ADTS] 3.1.1.3.4.6)."""
@@ -315,6 +315,9 @@ def connect(options: ConnectionOptions, warn: Warn, *, host: str | None = None) 
 
 def discover(domain: str, timeout: int) -> list[str]:
     """The domain controllers that DNS offers, best first ([MS-ADTS] 6.3.6.1, RFC 2782)."""
+    # imported where it is needed: most runs name their servers, and it costs as much as ldap3
+    from ansible_collections.certlogon.core.plugins.module_utils.libraries import dns_resolver
+
     name = f"_ldap._tcp.dc._msdcs.{domain}"
     try:
         answer = dns_resolver.resolve(name, "SRV", lifetime=timeout)
