@@ -467,8 +467,8 @@ def _store_steps(
 
 
 def _ca_name(certificate: Certificate) -> str:
-    """The name AD CS would publish this CA under; a subject without common name goes by its whole text."""
-    return certificate.common_name or certificate.subject
+    """The name AD CS would publish this CA under; one without common name goes by its whole subject."""
+    return certificate.common_name or certificate.subject or certificate.thumbprint
 
 
 def _plan_point(wanted: Wanted, current: Stores, state: str) -> tuple[Change | None, list[str]]:
@@ -635,10 +635,12 @@ def _age(crl: Crl) -> tuple[int, datetime.datetime]:
 
 @lru_cache(maxsize=1024)
 def _parsed(value: bytes) -> Certificate | None:
+    """The certificate that a stored value is; None for anything else, be it a certificate in another wrapping than DER."""
     try:
-        return load_one(value)
+        certificate = load_one(value)
     except FormatError:
         return None
+    return certificate if certificate.der == value else None
 
 
 def _parsed_crl(value: bytes) -> Crl | None:
