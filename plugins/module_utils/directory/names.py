@@ -35,9 +35,16 @@ def split_dn(dn: str) -> list[str]:
     while rest:
         match = _RDN.match(rest)
         part = match.group() if match else rest
-        parts.append(part.strip())
+        parts.append(_trim(part))
         rest = rest[len(part) + 1 :]
     return parts
+
+
+def _trim(part: str) -> str:
+    """Without the spaces around it; the last one stays if it is escaped."""
+    bare = part.strip(" ")
+    backslashes = len(bare) - len(bare.rstrip("\\"))
+    return bare + " " if backslashes % 2 and len(bare) < len(part.lstrip(" ")) else bare
 
 
 def rdn_value(dn: str) -> str:
