@@ -23,6 +23,8 @@ BIN = Path(sys.executable).parent
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 COLLECTION = Path("ansible_collections/certlogon/core")
 LEAST_COVERAGE = 90
+# Not part of the collection: ruff and mypy judge it.
+BESIDE_THE_COLLECTION = ("lab", "certlogon", "Makefile", ".ci", "inventories/lab", "tests/bare", "tests/tools")
 # Sanity tests that cannot run, each with its reason.
 NO_SANITY = {
     "pslint": "needs PowerShell, which no Debian package has",
@@ -127,10 +129,10 @@ def files() -> list[Path]:
     return [Path(name) for name in listed.stdout.split("\0") if name and not name.startswith(".git/") and (CHECKOUT / name).is_file()]
 
 
-def copy_checkout(target: Path) -> Path:
-    """A clean copy of the checkout, which is what Ansible's tools must see."""
+def copy_checkout(target: Path, without: Sequence[str] = ()) -> Path:
+    """A clean copy of the checkout, which is what Ansible's tools must see; `without` these files and folders."""
     with _files_lock:
-        names = files()
+        names = [name for name in files() if not any(str(name) == left or str(name).startswith(f"{left}/") for left in without)]
     shutil.rmtree(target, ignore_errors=True)
     for name in names:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -141,9 +143,9 @@ def copy_checkout(target: Path) -> Path:
 _files_lock = threading.Lock()
 
 
-def collection_copy(job: Job) -> Path:
+def collection_copy(job: Job, without: Sequence[str] = ()) -> Path:
     """A copy where ansible-test wants it: ansible_collections/certlogon/core, a git repository."""
-    copy = copy_checkout(OUT / job.step.name / COLLECTION)
+    copy = copy_checkout(OUT / job.step.name / COLLECTION, without)
     for command in (["git", "init", "-q"], ["git", "add", "-A"], ["git", "commit", "-q", "-m", "copy"]):
         job.run(command, cwd=copy)
     return copy
@@ -202,7 +204,7 @@ def offline_pip(job: Job) -> None:
 
 
 def sanity(job: Job) -> str:
-    copy = collection_copy(job)
+    copy = collection_copy(job, BESIDE_THE_COLLECTION)
     offline_pip(job)
     skipped = dict(NO_SANITY)
     if shutil.which("shellcheck"):
@@ -216,10 +218,20 @@ def sanity(job: Job) -> str:
 
 def units(job: Job) -> None:
     copy = collection_copy(job)
+    link_vectors(job, copy)
     code = job.run([BIN / "ansible-test", "units", "--python", VERSION, "--color", "no"], cwd=copy, ends=None)
     job.tests = junit_tally((copy / "tests/output/junit").glob("*.xml"))
     if code:
         raise StepFailed(f"ansible-test units ended with code {code}")
+
+
+def link_vectors(job: Job, copy: Path) -> None:
+    """ansible-test hands no variable of ours on; the tests look beside the checkout."""
+    vectors, link = Path(job.environment["CERTLOGON_VECTORS"]), copy.parent / "shared/vectors"
+    link.parent.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    if vectors.is_dir():
+        link.symlink_to(vectors)
 
 
 def documentation(job: Job) -> None:
