@@ -19,11 +19,12 @@ _NUMBER = re.compile(r"[0-9]{1,10}\Z")
 
 @dataclass(frozen=True)
 class GptIni:
-    """The file, its version, and the name it may carry (Windows writes a constant there)."""
+    """The file, its version with the index of its line, and the name it may carry (Windows writes a constant there)."""
 
     version: int
     display_name: str | None
     content: text.Text
+    line: int
 
     @property
     def user(self) -> int:
@@ -44,7 +45,7 @@ def parse(data: bytes) -> GptIni:
     if not _NUMBER.match(value) or int(value) > 0xFFFFFFFF:
         raise FormatError(f"{_WHAT}: line {place + 1}: Version {value!r} is no integer from 0 to {0xFFFFFFFF}")
     name = _find(content, "displayname")
-    return GptIni(int(value), None if name is None else _value(content, name), content)
+    return GptIni(int(value), None if name is None else _value(content, name), content, place)
 
 
 def serialise(ini: GptIni) -> bytes:
@@ -65,13 +66,10 @@ def with_version(ini: GptIni, version: int) -> GptIni:
     """The file with another version; all else stays."""
     if version == ini.version:
         return ini
-    place = _find(ini.content, "version")
-    if place is None:
-        raise ValueError("a GptIni always has a version")
     lines = list(ini.content.lines)
-    key, equals, value = lines[place].partition("=")
+    key, equals, value = lines[ini.line].partition("=")
     number = value.strip()
-    lines[place] = key + equals + value.replace(number, str(version), 1)
+    lines[ini.line] = key + equals + value.replace(number, str(version), 1)
     return replace(ini, version=version, content=replace(ini.content, lines=tuple(lines)))
 
 

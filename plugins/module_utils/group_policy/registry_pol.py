@@ -250,7 +250,7 @@ def setting(record: Record) -> Setting:
             kept = Setting(record.key, record.value[len(prefix) :], state)
             return replace(kept, type=record.type, data=decode(record.type, record.data)) if state == "default" else kept
     if name == "**securekey":
-        return Setting(record.key, state="secured", type=record.type, data=decode(record.type, record.data))
+        return Setting(record.key, state="secured", type=DWORD, data=decode(DWORD, record.data))
     for state in ("values_absent", "keys_absent"):
         if name == _WHOLE[state].lower():
             return Setting(record.key, state=state, type=STRING, data=_listed(record.data))

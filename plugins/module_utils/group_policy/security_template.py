@@ -9,7 +9,7 @@ is refused here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Generic, NamedTuple, TypeVar
@@ -263,6 +263,23 @@ def edit(
     """
     edited = _edit_section(template, SERVICES, template._services, services or {}, _same_service, exact)
     return _edit_section(edited, REGISTRY_VALUES, edited._registry_values, registry_values or {}, _same_registry_value, exact)
+
+
+def with_section(template: Template, section: str, lines: Sequence[str]) -> Template:
+    """The template with exactly these lines in a section; the same template where it has them. Raises `UserError` for what is no line."""
+    present = list(template._of(section))
+    if [entry.text for entry in present] == list(lines):
+        return template
+    for line in lines:
+        try:
+            read = [] if re.search(r"[\r\n\0]", line) else list(_lines((f"[{section}]\n", line)))
+            if [entry.text for entry in read] != [line]:
+                raise UserError(f"{_WHAT} [{section}]: {line!r} cannot be written as a line of a security template")
+            _check(read[0])
+        except FormatError as error:
+            raise UserError(str(error)) from error
+    changed = _rewritten(template.content.lines, section, {entry.place: None for entry in present}, list(lines))
+    return replace(template, content=replace(template.content, lines=changed))
 
 
 def _edit_section(
