@@ -100,6 +100,10 @@ class Resource(ABC, Generic[Session, Current]):
         """An object as diffs and mismatches show it, where `config` holds more than people want to read (pure)."""
         return words
 
+    def settled(self, change: Change, params: Mapping[str, Any], current: Current) -> bool:
+        """Whether what was read back fulfils `config`, though it is not what was predicted, since others write the same object (pure)."""
+        return False
+
     @abstractmethod
     def plan(self, params: Mapping[str, Any], current: Current) -> Plan:
         """What has to change (pure). Raises `UserError` for what can be known to be wrong."""
@@ -200,14 +204,16 @@ def _verify(resource: Resource[Any, Any], session: Any, params: Mapping[str, Any
     if not written:
         return
     try:
-        now = resource.objects(resource.read(session, params))
+        current = resource.read(session, params)
+        now = resource.objects(current)
     except UserError as error:
         for outcome in written:
             outcome.error = f"written, but not read back: {error}"
         return
     found = {name.casefold(): words for name, words in now.items()}
     for outcome in written:
-        outcome.error = _mismatch(resource, outcome.change.after, found.get(outcome.change.name.casefold()))
+        mismatch = _mismatch(resource, outcome.change.after, found.get(outcome.change.name.casefold()))
+        outcome.error = None if mismatch is None or resource.settled(outcome.change, params, current) else mismatch
 
 
 def _mismatch(resource: Resource[Any, Any], wanted: Words | None, found: Words | None) -> str | None:

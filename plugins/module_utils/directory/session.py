@@ -136,6 +136,7 @@ class Directory:
     def __init__(self, connection: Any, options: ConnectionOptions, host: str, root: Entry) -> None:
         self._connection = connection
         self.options = options
+        self.address = host
         self.host = root.text("dnsHostName") or host
         self.domain_dn = _required(root, "defaultNamingContext")
         self.configuration_dn = _required(root, "configurationNamingContext")
