@@ -11,7 +11,7 @@ from typing import Any
 
 from lab import domain
 from lab.errors import LabError
-from lab.labs import Lab, all_labs
+from lab.labs import DEFAULT_NAME, Lab, all_labs
 from lab.progress import Progress
 
 
@@ -24,7 +24,9 @@ def parser() -> argparse.ArgumentParser:
     def command(name: str, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
         if name not in ("list", "prepare"):
-            added.add_argument("--name", default=os.environ.get("CERTLOGON_LAB") or "default", help="which lab (default: default)")
+            added.add_argument(
+                "--name", default=lab_name(), help=f"which lab (default: {DEFAULT_NAME})"
+            )
         return added
 
     up = command("up", "Start the lab; does nothing if it runs.")
@@ -43,6 +45,11 @@ def parser() -> argparse.ArgumentParser:
     prepare.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     command("down", "End the lab and remove its state.")
     return top
+
+
+def lab_name() -> str:
+    """The lab meant when none is named: the one whose network we are in, or the demo's."""
+    return os.environ.get("CERTLOGON_LAB") or DEFAULT_NAME
 
 
 def main(arguments: list[str] | None = None) -> int:

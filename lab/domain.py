@@ -162,22 +162,13 @@ def write_private(path: Path, text: str) -> None:
 
 
 def start_samba(host: Process, plan: settings.HostPlan, log: Path, timeout: float = 30) -> None:
-    """Start samba and wait until it answers on every port and can authenticate."""
-    processes.daemon(host, SAMBA, log)
-    wait_for_ports(host, plan, log, timeout)
-
-
-def wait_for_ports(host: Process, plan: settings.HostPlan, log: Path, timeout: float) -> None:
-    probe = subprocess.run(
-        processes.entering(
-            host, [sys.executable, "-I", "-S", "-c", PROBE, plan.address, str(timeout)], namespaces=["net"], env=dict(os.environ), cwd="/"
-        ),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if probe.returncode:
-        raise LabError(f"samba on {plan.name} does not answer on {probe.stdout.strip() or probe.stderr.strip()} after {timeout:.0f} s", log)
+    """Start samba and wait until it answers on every port and its winbind can authenticate."""
+    samba = processes.daemon(host, SAMBA, log)
+    probe = [sys.executable, "-I", "-S", "-c", PROBE, plan.address, str(timeout), str(samba.pid)]
+    line = processes.entering(host, probe, namespaces=["net"], env=os.environ, cwd="/")
+    probed = subprocess.run(line, capture_output=True, text=True, check=False)
+    if probed.returncode:
+        raise LabError(f"samba on {plan.name} does not answer: {probed.stderr.strip()}", log)
     deadline = time.monotonic() + timeout
     while True:
         ping = subprocess.run(processes.entering(host, ["wbinfo", "--ping-dc"]), capture_output=True, check=False)
@@ -188,9 +179,11 @@ def wait_for_ports(host: Process, plan: settings.HostPlan, log: Path, timeout: f
         time.sleep(0.05)
 
 
+# Runs with the machine's Python in the host's network only.
 PROBE = f"""\
-import socket, sys, time
-address, end = sys.argv[1], time.monotonic() + float(sys.argv[2])
+import os, socket, sys, time
+address, seconds, samba = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
+end = time.monotonic() + seconds
 waiting = {json.dumps(settings.PORTS)}
 while waiting:
     for name, port in list(waiting.items()):
@@ -199,10 +192,23 @@ while waiting:
             del waiting[name]
         except OSError:
             pass
+    if not os.path.exists(f"/proc/{{samba}}"):
+        sys.exit("it has ended")
     if time.monotonic() > end:
-        sys.exit(print(*(f"{{n}} ({{p}})" for n, p in waiting.items()), sep=", ") or 1)
+        sys.exit("nothing on port " + ", ".join(f"{{port}} ({{name}})" for name, port in waiting.items()) + f" after {{seconds:.0f}} s")
     time.sleep(0.03)
 """
+
+
+def wait_until_found(host: Process, log: Path, timeout: float = 60) -> None:
+    """Wait until the DNS of both domain controllers names both of them: the records travel by replication."""
+    deadline = time.monotonic() + timeout
+    for server in (DC1, DC2):
+        query = processes.entering(host, ["host", "-t", "SRV", f"_ldap._tcp.{settings.DNS_DOMAIN}", server.address])
+        while not all(name in subprocess.run(query, capture_output=True, text=True, check=False).stdout for name in (DC1.fqdn, DC2.fqdn)):
+            if time.monotonic() > deadline:
+                raise LabError(f"the DNS of {server.name} does not name both domain controllers after {timeout:.0f} s", log)
+            time.sleep(0.3)
 
 
 def join(host: Process, password: str, log: Path, source: str) -> None:

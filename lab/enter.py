@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Stand-alone and without pathlib, so that it starts in milliseconds.
-# ruff: noqa: PTH112, PTH118, PTH108, PTH123
+# ruff: noqa: PTH112, PTH118, PTH119, PTH123
 """Run one command inside a host of the lab. Stand-alone and quick to start: `python3 -I -S enter.py '<json>'`.
 
 The specification: `pid` (the host's first process), `command`, `env`, `cwd`; `namespaces` (which of the host's to enter);
 `binds` ([source, target] pairs, mounted for this command only); `hide` (folders to cover); `detach` (a daemon: do not wait for it,
-do not end it with us). Ends with the command's exit code.
+do not end it with us, write its process id to the descriptor `tell`). Ends with the command's exit code.
 """
 
 from __future__ import annotations
@@ -69,17 +69,20 @@ def enter(pid: int, names: list[str]) -> None:
 
 def prepare(spec: dict[str, Any]) -> None:
     """Join the namespaces; with `binds` or `hide`, in a private copy of the mounts that ends with the command."""
-    contents = [(read(source), target) for source, target in spec["binds"]]
+    binds, inside = spec["binds"], "mnt" in spec["namespaces"]
+    contents = [read(source) for source, _ in binds] if inside else []
     enter(spec["pid"], spec["namespaces"])
-    if not contents and not spec["hide"]:
+    if not binds and not spec["hide"]:
         return
+    if inside:
+        binds = [(carry(data, target), target) for data, (_, target) in zip(contents, binds, strict=False)]
     unshare("mnt")
     make_private()
     for folder in spec["hide"]:
         if os.path.isdir(folder):
             mount("none", folder, "tmpfs", 0, "mode=755")
-    for data, target in contents:
-        show(data, os.path.realpath(target))
+    for source, target in binds:
+        mount(source, os.path.realpath(target), None, MS_BIND)
 
 
 def read(path: str) -> bytes:
@@ -87,15 +90,12 @@ def read(path: str) -> bytes:
         return file.read()
 
 
-def show(data: bytes, target: str) -> None:
-    """Put a text in a file's place, for this mount namespace only. The source is a file of /run that is gone at once."""
-    copy = f"/run/.lab-{os.getpid()}"
+def carry(data: bytes, target: str) -> str:
+    """A file of the machine, as one in the host's /run. It stays: a mount on a deleted file could not be covered by another."""
+    copy = f"/run/lab-machine-{os.path.basename(target)}"
     with open(copy, "wb") as file:
         file.write(data)
-    try:
-        mount(copy, target, None, MS_BIND)
-    finally:
-        os.unlink(copy)
+    return copy
 
 
 def execute(command: list[str], env: dict[str, str]) -> None:
@@ -126,6 +126,7 @@ def run(spec: dict[str, Any]) -> int:
             print(f"{spec['command'][0]}: {error.strerror or error}", file=sys.stderr)
             os._exit(127 if isinstance(error, FileNotFoundError) else 126)
     if spec["detach"]:
+        os.write(spec["tell"], str(child).encode())
         return 0
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _frame: os.kill(child, received))

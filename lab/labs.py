@@ -19,12 +19,13 @@ from lab.processes import Keeper, Process
 from lab.progress import Progress
 
 MACHINE = "machine"
+DEFAULT_NAME = "demo"  # the demo's lab
 # kill(-1) spares the caller and the host's first process.
 KILL_SAMBA = "kill -9 -1; while pgrep -x samba > /dev/null; do sleep 0.02; done; rm -f /run/samba/*.pid"
 
 
 class Lab:
-    def __init__(self, name: str = "default") -> None:
+    def __init__(self, name: str = DEFAULT_NAME) -> None:
         self.name = settings.check_name(name)
         self.folder = settings.state_dir() / name
 
@@ -112,6 +113,7 @@ class Lab:
                     "/srv/files",
                 )
                 domain.start_samba(hosts["dc2"], domain.DC2, self.log("dc2"))
+                domain.wait_until_found(hosts["dc2"], self.log("dc2"))
         return hosts
 
     def boot(self, keeper: Process, name: str, lower: Sequence[Path], resolvers: list[str]) -> Process:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from lab import root, settings
 from lab.errors import LabError
@@ -198,6 +198,7 @@ def entering(
     binds: Sequence[tuple[str, str]] = (),
     hide: Sequence[str] = (),
     detach: bool = False,
+    tell: int = -1,
 ) -> list[str]:
     """The command line that runs `command` in a host; its standard streams and exit code are the command's."""
     spec = {
@@ -209,6 +210,7 @@ def entering(
         "binds": list(binds),
         "hide": list(hide),
         "detach": detach,
+        "tell": tell,
     }
     return python("enter.py", json.dumps(spec))
 
@@ -221,8 +223,14 @@ def run(host: Process, command: Sequence[str], log: Path, *, stdin: str = "") ->
         raise LabError(f"{command[0]} {command[1] if len(command) > 1 else ''}: ended with code {finished.returncode}", log)
 
 
-def daemon(host: Process, command: Sequence[str], log: Path) -> None:
+def daemon(host: Process, command: Sequence[str], log: Path) -> Process:
     """Start a daemon in a host; it lives until the host ends."""
-    output: IO[bytes]
-    with log.open("ab") as output:
-        subprocess.run(entering(host, command, cwd="/", detach=True), stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=True)
+    reader, writer = os.pipe()
+    try:
+        with log.open("ab") as output:
+            line = entering(host, command, cwd="/", detach=True, tell=writer)
+            subprocess.run(line, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[writer], check=True)
+        return Process.of(int(os.read(reader, 20)))
+    finally:
+        os.close(reader)
+        os.close(writer)
