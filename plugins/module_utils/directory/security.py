@@ -622,14 +622,15 @@ def parse_sddl(text: str, context: SddlContext | None = None) -> SecurityDescrip
                 raise FormatError(f"SDDL {part}:{_NULL_ACL} cannot have entries")
             head = head.removesuffix(_NULL_ACL)
         else:
-            acls[part] = Acl(tuple(_parse_sddl_ace(ace, context) for ace in re.findall(r"\(([^()]*)\)", body)))
+            acls[part] = Acl(tuple(parse_sddl_ace(ace, context) for ace in re.findall(r"\(([^()]*)\)", body)))
         control |= _parse_letters(head, _ACL_FLAGS[part], f"flags of {part}:")
     return SecurityDescriptor(sids["O"], sids["G"], acls["D"], acls["S"], control)
 
 
-def _parse_sddl_ace(text: str, context: SddlContext | None) -> Ace:
+def parse_sddl_ace(text: str, context: SddlContext | None = None) -> Ace:
+    """One entry, without its parentheses."""
     fields = [field.strip() for field in text.split(";")]
-    if len(fields) != 6:
+    if len(fields) != 6 or not text.isascii():
         raise FormatError(f"SDDL ({text}) has {len(fields)} fields; an entry has six: type;flags;rights;object;inherited object;principal")
     kind = _ACE_TYPES.get(fields[0].upper())
     if kind is None:
@@ -682,11 +683,12 @@ def format_sddl(descriptor: SecurityDescriptor, context: SddlContext | None = No
         if not descriptor.control & present:
             continue
         text += f"{part}:{_format_letters(descriptor.control, _ACL_FLAGS[part])}"
-        text += _NULL_ACL if acl is None else "".join(_format_sddl_ace(ace, context) for ace in acl)
+        text += _NULL_ACL if acl is None else "".join(format_sddl_ace(ace, context) for ace in acl)
     return text
 
 
-def _format_sddl_ace(ace: AnyAce, context: SddlContext | None) -> str:
+def format_sddl_ace(ace: AnyAce, context: SddlContext | None = None) -> str:
+    """One entry, in parentheses."""
     if isinstance(ace, OpaqueAce) or ace.extra:
         raise FormatError(f"an access control entry of type {ace.type} has no text form here")
     if ace.flags & ~sum(_ACE_FLAGS.values()):
