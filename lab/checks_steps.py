@@ -248,12 +248,15 @@ def documentation(job: Job) -> None:
 def pytest(job: Job, *arguments: str, prefix: Sequence[str] = (), coverage: bool = False, env: Mapping[str, str] | None = None) -> None:
     """Run tests and take their outcomes; `prefix` is the command that leads into a lab."""
     report = OUT / f"{job.step.name}.xml"
+    temporary = OUT / "tmp" / job.step.name
+    temporary.parent.mkdir(exist_ok=True)
     measured = ["-m", "coverage", "run", f"--rcfile={OUT / 'coverage.ini'}"] if coverage else []
-    options = ["-o", f"cache_dir={OUT / 'pytest_cache'}", f"--basetemp={OUT / 'tmp' / job.step.name}", f"--junitxml={report}", "--color=no"]
-    (OUT / "tmp").mkdir(exist_ok=True)
+    options = ["-o", f"cache_dir={OUT / 'pytest_cache'}", f"--basetemp={temporary}", f"--junitxml={report}", "--color=no"]
     code = job.run([*prefix, sys.executable, *measured, "-m", "pytest", *options, *arguments], ends=None, env=env)
     if report.is_file():
         job.tests = junit_tally([report])
+    if code == 0:
+        shutil.rmtree(temporary, ignore_errors=True)
     if code == 5 and not job.tests.failed:
         raise StepSkipped("there are no such tests yet")
     if code:
