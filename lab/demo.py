@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`./certlogon demo`: a real domain, the rollout, the proofs, a summary and a page."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from lab import page, proofs, settings
+from lab.errors import LabError
+from lab.labs import DEFAULT_NAME, Lab
+from lab.progress import Progress
+from lab.runs import play, site_command
+from lab.screen import Screen, Step
+from lab.settings import CHECKOUT
+from lab.story import REAL, STAND_IN, Run, Story, counted
+
+OUTPUT = CHECKOUT / "build" / "demo"
+EXPORTS = CHECKOUT / "build" / "exports" / settings.DNS_DOMAIN
+WHAT_IS_WHAT = (
+    ("Domain controller", REAL, "Samba: directory, Kerberos, DNS, SYSVOL. Windows' own is not here; what differs is in README."),
+    ("Certificate templates, trust stores, policies", REAL, "written over LDAP and SMB as on any domain"),
+    (
+        "Enrollment services",
+        STAND_IN,
+        "directory objects as AD CS leaves them, made by the lab; no CA answers behind them",
+    ),
+    ("CA certificates", STAND_IN, "real X.509, from a throw-away OpenSSL CA of the lab"),
+    (
+        "Computers, cards, VPN",
+        STAND_IN,
+        "not in this demo, which has their accounts only; where policies are applied, it is by Samba's client",
+    ),
+)
+
+
+class Demo:
+    def __init__(self, name: str, screen: Screen) -> None:
+        self.lab = Lab(name)
+        self.screen = screen
+        self.logs = OUTPUT / "log"
+        self.begun = time.monotonic()
+        self.story = Story(
+            started=f"{datetime.now():%-d %B %Y, %H:%M}",
+            domain={"dns": settings.DNS_DOMAIN, "server": settings.HOSTS["dc1"].fqdn},
+            versions={"certlogon": version()} | proofs.environment(),
+            lab_was_running=self.lab.running(),
+            stand_ins=list(WHAT_IS_WHAT),
+        )
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[Step]:
+        with self.screen.step(title) as step:
+            yield step
+        self.story.steps.append((title, step.seconds))
+
+    def run(self) -> Story:
+        """All of it, in order; a LabError says which step failed and where its log is."""
+        prepare(OUTPUT, self.logs)
+        with self.step("Lab with a Samba domain controller") as step:
+            self.lab.up(LabProgress(self.screen, step))
+            step.note = "running already" if self.story.lab_was_running else ""
+        exports = export_files()
+        first = self.play("first", "First run")
+        self.play("second", "Second run")
+        with self.step("Other tools meddle with the domain") as step:
+            self.story.touches = list(proofs.meddle(self.lab, self.logs))
+            step.note = counted(len(self.story.touches), "thing")
+        self.play("check", "Check mode with diff", "--check", "--diff")
+        self.play("repair", "Repairing run")
+        with self.step("Other tools read the domain") as step:
+            facts = proofs.facts(self.lab, self.logs)
+            self.story.proofs = proofs.of_runs(self.story.runs, self.story.touches) + proofs.of_domain(facts)
+            self.story.proofs.append(proofs.windows_blobs(proofs.vectors_folder()))
+            self.story.versions |= {"Samba": facts["versions"]["samba"], "OpenSSL": facts["versions"]["openssl"]}
+            step.note = proof_count(self.story)
+        new = [path for path in export_files() if path not in exports]
+        self.story.next_commands = next_commands(self.lab.name, new[0] if new and first.changes else None)
+        self.story.seconds = time.monotonic() - self.begun
+        proofs.save(self.story.proofs, OUTPUT / "proofs.json")
+        page.write(self.story, OUTPUT / "index.html")
+        return self.story
+
+    def play(self, key: str, title: str, *options: str) -> Run:
+        with self.step(title) as step:
+            run = play(self.lab, title, self.logs, step, *options)
+            step.note = run.summary
+        self.story.runs[key] = run
+        return run
+
+
+class LabProgress(Progress):
+    """The lab's own steps, below the demo's."""
+
+    def __init__(self, screen: Screen, step: Step) -> None:
+        super().__init__(quiet=screen.live)
+        self.screen, self.parent = screen, step
+
+    def say(self, text: str) -> None:
+        if not self.quiet:
+            self.screen.say("  " + text)
+
+    @contextmanager
+    def step(self, what: str) -> Iterator[None]:
+        self.parent.now = what
+        with super().step(what):
+            yield
+
+
+def prepare(output: Path, logs: Path) -> None:
+    """What an earlier demo left must not be taken for this one's."""
+    logs.mkdir(parents=True, exist_ok=True)
+    for name in ("index.html", "proofs.json"):
+        (output / name).unlink(missing_ok=True)
+
+
+def version() -> str:
+    lines = (CHECKOUT / "galaxy.yml").read_text().splitlines()
+    return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("version:"))
+
+
+def export_files() -> list[Path]:
+    return sorted(EXPORTS.glob("*.yml")) if EXPORTS.is_dir() else []
+
+
+def next_commands(name: str, export: Path | None) -> list[tuple[str, str]]:
+    option = "" if name == DEFAULT_NAME else f" --name {name}"
+    inside = f"./certlogon lab exec{option} machine --"
+    found = [
+        (
+            f"{inside} {site_command('--check', '--diff')}",
+            "Change a line of inventories/lab/group_vars/domains.yml and see what it would do, then leave the last two options out",
+        ),
+        (f"./certlogon lab exec{option} dc1", "Look around on the domain controller: samba-tool gpo listall, ldbsearch, …"),
+    ]
+    if export:
+        file = shlex.quote(str(export.relative_to(CHECKOUT)))
+        undo = f"ansible-playbook certlogon.core.undo -i inventories/lab -e certlogon_undo_file={file} --check --diff"
+        found.append((f"{inside} {undo}", "See how all of it would be undone: the export was made before the first change"))
+    return [*found, (f"./certlogon lab down{option}", "End the lab; nothing of it stays but a cache in /var/cache/certlogon")]
+
+
+def proof_count(story: Story) -> str:
+    skipped = f", {story.count('skipped')} skipped" if story.count("skipped") else ""
+    failed = f", {story.count('failed')} failed" if story.failed else ""
+    return f"{story.count('passed')} of {counted(len(story.proofs), 'proof')} held{skipped}{failed}"
+
+
+def show(screen: Screen, story: Story, page_file: Path) -> None:
+    """The summary screen."""
+    first = story.runs["first"]
+    screen.heading("What was written")
+    if first.changes:
+        screen.rows([(task, ", ".join(change.name for change in items)) for task, items in page.groups(first.changes)])
+    else:
+        screen.wrapped("Nothing: the domain was as the inventory asks, from an earlier demo. To see it made anew: ./certlogon lab down")
+    screen.heading("What other tools touched, and certlogon named and repaired")
+    screen.rows([(touch.tool, touch.what) for touch in story.touches])
+    screen.heading("What was proved, and who judged")
+    marks = {"passed": "done", "failed": "failed", "skipped": "skipped"}
+    kinds = {REAL: "real", STAND_IN: screen.style("stand-in", "yellow")}
+    screen.rows([(screen.mark(marks[p.outcome]), p.claim, p.judge, kinds[p.kind]) for p in story.proofs], wrap=1)
+    for proof in story.proofs:
+        if proof.reason:
+            screen.say()
+            screen.wrapped(f"{proof.claim}: {proof.outcome}, {proof.reason}")
+    screen.heading("Try next")
+    for command, text in story.next_commands:
+        screen.wrapped(text)
+        screen.say("    " + screen.style(command, "cyan"))
+    screen.say()
+    styles = ("bold", "red") if story.failed else ("bold", "green")
+    screen.say(screen.style(f"{proof_count(story)}, {story.seconds:.0f} s.", *styles) + f" The page: {page_file}")
+    screen.say(screen.style(f" {screen.symbols['dot']} ".join(f"{name} {number}" for name, number in story.versions.items()), "dim"))
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="certlogon demo", description="A real domain on this machine, rolled out and proved.")
+    parser.add_argument("--name", default=DEFAULT_NAME, help=f"which lab (default: {DEFAULT_NAME})")
+    screen = Screen()
+    demo = Demo(parser.parse_args(arguments).name, screen)
+    screen.say(screen.style("certlogon demo", "bold") + ": certificate logon, rolled out to a real domain on this machine")
+    screen.say()
+    try:
+        story = demo.run()
+    except LabError as error:
+        screen.say()
+        screen.say(error.explain())
+        return 1
+    show(screen, story, OUTPUT / "index.html")
+    return 1 if story.failed else 0
