@@ -161,7 +161,7 @@ def contained(command: list[str], log: Path) -> None:
     with log.open("ab") as output:
         code = subprocess.run(wrapper, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, check=False).returncode
     if code:
-        raise LabError(f"{command[0]} ended with code {code} while the Debian root was made", log)
+        raise LabError(f"{command[0]} ended with code {code} while a Debian root was made; can this machine reach its package mirror?", log)
 
 
 def mirrors() -> tuple[str, str | None]:
