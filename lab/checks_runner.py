@@ -243,7 +243,7 @@ class Runner:
             state, detail = "failed", str(error).splitlines()[0]
         except Exception as error:
             job.note(traceback.format_exc())
-            state, detail = "failed", f"{type(error).__name__}: {error}".splitlines()[0]
+            state, detail = "failed", f"{type(error).__name__}: {error}".splitlines()[0][:160]
         return Result(step, state, time.monotonic() - begun, detail, job.log, job.tests)
 
     # ---- what one sees

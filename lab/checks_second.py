@@ -24,6 +24,7 @@ MOUNTED = "/srv/certlogon"
 FILES = "/srv/files"
 SOCKET = "/run/certlogon-lab.sock"
 WORK = "/root/test"
+VECTORS = f"{WORK}/vectors"
 
 
 def name() -> str:
@@ -47,7 +48,6 @@ def install(job: Job) -> str:
     lab_up(job, name())
     distribution = wheel(job)
     mounted = f"{MOUNTED}/{distribution.relative_to(CHECKOUT)}"
-    shutil.copytree(Path(Lab(name()).status()["files"]["folder"]), seen_from_here(FILES), dirs_exist_ok=True)
     with pip_cache():
         job.run(control("python3", "-m", "venv", VENV))
         pip = [f"{VENV}/bin/pip", "install", "--disable-pip-version-check", "--no-input", "--cache-dir=/var/cache/pip", "--upgrade"]
@@ -84,7 +84,7 @@ def pytest(job: Job, folder: str, environment: Mapping[str, str]) -> None:
     options += ["-o", f"pythonpath={MOUNTED}", f"{MOUNTED}/{folder}"]
     everywhere = {
         "HYPOTHESIS_STORAGE_DIRECTORY": f"{WORK}/hypothesis",
-        "CERTLOGON_VECTORS": f"{FILES}/vectors",
+        "CERTLOGON_VECTORS": VECTORS,
         "PATH": f"{VENV}/bin:/usr/sbin:/usr/bin",
     }
     settings = [f"{key}={value}" for key, value in {**everywhere, **environment}.items()]
@@ -103,7 +103,7 @@ def pytest(job: Job, folder: str, environment: Mapping[str, str]) -> None:
 def unit(job: Job) -> None:
     vectors = Path(job.environment["CERTLOGON_VECTORS"])
     if vectors.is_dir():
-        shutil.copytree(vectors, seen_from_here(f"{FILES}/vectors"), dirs_exist_ok=True)
+        shutil.copytree(vectors, seen_from_here(VECTORS), dirs_exist_ok=True)
     pytest(job, "tests/unit", {})
 
 
