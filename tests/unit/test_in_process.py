@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.certlogon.core.plugins.module_utils import errors
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Change, Plan, Resource
 from ansible_collections.certlogon.core.plugins.plugin_utils.in_process import InProcessAction, plain
@@ -207,7 +208,7 @@ def test_under_ansible(tmp_path: Path):
     (tmp_path / "play.yml").write_text(json.dumps([play]))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     environment |= {"ANSIBLE_HOME": str(tmp_path / "home"), "ANSIBLE_ASYNC_DIR": str(tmp_path / "async"), "LC_ALL": "C.UTF-8"}
-    environment["ANSIBLE_COLLECTIONS_PATH"] = str(Path(__file__).resolve().parents[2] / "collections")
+    environment["ANSIBLE_COLLECTIONS_PATH"] = str(Path(errors.__file__).parents[5])
     command = [str(Path(sys.executable).with_name("ansible-playbook")), "-vvv", "-i", "localhost,", str(tmp_path / "play.yml")]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import count
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.directory.security 
 from ansible_collections.certlogon.core.plugins.module_utils.directory.session import Entry
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Plan, run
-from tests.unit.directory.pki_samples import NOW, certificate, pem
+from ansible_collections.certlogon.core.tests.unit.directory.pki_samples import NOW, certificate, pem
 
 ALICE_DN = "CN=Alice,OU=Staff,DC=corp,DC=example"
 SID = "S-1-5-21-1-2-3-1104"
@@ -34,6 +35,9 @@ WEAK = "X509:<I>CN=CA<S>CN=alice"
 KERBEROS = "Kerberos:alice@PARTNER.EXAMPLE"
 
 RESOURCE = CertificateMappings()
+
+NUMBERED = map(str, count())
+"""Test names that do not depend on the keys made on the spot."""
 
 
 def validated(config: list[dict[str, Any]] | None, state: str = "merged", strict: bool = False) -> dict[str, Any]:
@@ -88,6 +92,7 @@ def test_plan(state, held, wanted, add, delete):
         ("ski", "X509:<SKI>" + hashlib.sha1(load_one(CARD).public_key).hexdigest()),
         ("sha1_public_key", "X509:<SHA1-PUKEY>" + hashlib.sha1(load_one(CARD).public_key).hexdigest()),
     ],
+    ids=["default", "issuer_serial", "issuer_sid", "ski", "sha1_public_key"],
 )
 def test_certificates_become_mappings(form, expected):
     entry = {"user": "alice", "certificates": [{"content": pem(CARD), **({"form": form} if form else {})}]}
@@ -150,6 +155,7 @@ def test_one_account_by_two_names():
         ("merged", {"certificates": [{"content": pem(CARD)}, {"path": "/no/such"}]}, "certificates[1] (/no/such): cannot be read"),
         ("merged", {"certificates": [{"content": pem(CARD) * 2}]}, "holds 2 certificates"),
     ],
+    ids=NUMBERED,
 )
 def test_bad_requests(state, entry, message):
     with pytest.raises(UserError) as caught:

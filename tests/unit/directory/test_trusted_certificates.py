@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from itertools import count
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.directory.trusted_c
 )
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Change, Plan, run
-from tests.unit.directory.pki_samples import DAY, NOW, certificate, crl, crl_pem, pem
+from ansible_collections.certlogon.core.tests.unit.directory.pki_samples import DAY, NOW, certificate, crl, crl_pem, pem
 
 BASE = "CN=Public Key Services,CN=Services,CN=Configuration,DC=example"
 ROOTS = f"CN=Certification Authorities,{BASE}"
@@ -34,6 +35,9 @@ WEAK, FUTURE = certificate("Small CA", weak=True), certificate("Next CA", future
 SUB = certificate("Sub CA", "Red CA")
 
 RESOURCE = TrustedCertificates()
+
+NUMBERED = map(str, count())
+"""Test names that do not depend on the keys made on the spot."""
 
 
 def sha256(der: bytes) -> str:
@@ -179,6 +183,7 @@ def test_unreadable_values_are_shown_and_replaced():
         (FUTURE, "allow_expired", "is not valid before 2026-06-11"),
         (WEAK, "allow_weak", "has an RSA key of 1024 bits"),
     ],
+    ids=["leaf", "expired", "future", "weak"],
 )
 def test_bad_certificates_are_refused_unless_allowed(state, der, option, reason):
     with pytest.raises(UserError) as caught:
@@ -352,6 +357,7 @@ def test_crl_words():
         ("merged", {"store": "cdp", "name": "x", "host": "y", "crl": {"content": pem(RED)}}, "cdp y/x: crl: holds PEM of CERTIFICATE"),
         ("merged", {"store": "cdp", "name": "x", "host": "y", "delta_crl": {"path": "/"}}, "delta_crl (/): cannot be read"),
     ],
+    ids=NUMBERED,
 )
 def test_bad_requests(state, entry, message):
     with pytest.raises(UserError) as caught:
