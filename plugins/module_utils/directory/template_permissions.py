@@ -81,6 +81,11 @@ class Access:
 
 
 def rights_words(rights: int) -> list[str]:
+    return list(_rights_words(rights))
+
+
+@lru_cache(maxsize=1024)
+def _rights_words(rights: int) -> tuple[str, ...]:
     words = []
     rest = rights & MASK
     for word, mask in COMBINED.items():
@@ -92,7 +97,7 @@ def rights_words(rights: int) -> list[str]:
         if rest & bit:
             words.append(word)
             rest &= ~bit
-    return words + [hex(1 << place) for place in range(32) if rest >> place & 1]
+    return (*words, *(hex(1 << place) for place in range(32) if rest >> place & 1))
 
 
 def parse_rights(words: Iterable[str]) -> int:
@@ -132,7 +137,7 @@ def access_of(data: bytes) -> Access:
             grants[key] = grants.get(key, 0) | rights
     if descriptor.dacl is None:
         grants[(Sid.parse("S-1-1-0"), False)] = FULL_CONTROL
-    return Access(descriptor.owner, grants, tuple(sorted(others)), not descriptor.is_protected)
+    return Access(descriptor.owner, grants, tuple(sorted({*others})), not descriptor.is_protected)
 
 
 def _rights(ace: AnyAce) -> int | None:

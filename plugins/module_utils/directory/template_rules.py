@@ -47,7 +47,6 @@ def problems(words: Words, before: Words | None) -> list[str]:
         *_keys(words),
         *_subject(words),
         *_signatures(words),
-        *_permissions(words),
     ]
 
 
@@ -177,9 +176,3 @@ def _signatures(words: Words) -> Iterator[str]:
     policies: Sequence[Any] = [*signatures["application_policies"], *signatures["issuance_policies"]]
     if policies and not signatures["count"]:
         yield f"signatures.count: it is 0, so nobody has to show {', '.join(policies)}; set it to 1 or remove the policies"
-
-
-def _permissions(words: Words) -> Iterator[str]:
-    for permission in words.get("permissions", ()):
-        if "principal" in permission and not permission["rights"]:
-            yield f"permissions: {permission['principal']} is given no rights; name them or remove the entry"

@@ -8,6 +8,7 @@ the template is published already is not asked, for it is made to be.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 
 from ansible_collections.certlogon.core.plugins.module_utils.directory import security
 from ansible_collections.certlogon.core.plugins.module_utils.directory.security import Sid
@@ -40,6 +41,7 @@ _CONTROLLING: Mapping[str, int] = {
 }
 
 
+@lru_cache(maxsize=4096)
 def is_anybody(sid: Sid) -> bool:
     """Whether the principal holds accounts without privileges."""
     return str(sid) in _ANYBODY or (sid.domain is not None and sid.rid in _ANYBODY_OF_DOMAIN)

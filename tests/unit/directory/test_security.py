@@ -324,5 +324,5 @@ def test_entries_that_are_cut_short(body: str) -> None:
     for kind in (0, 5):
         ace = bytes([kind, 0, 4 + len(body) // 2, 0]) + bytes.fromhex(body)
         acl = bytes([2, 0, 8 + len(ace), 0, 1, 0, 0, 0]) + ace
-        with pytest.raises(FormatError, match="access control entry|not a security identifier"):
+        with pytest.raises(FormatError, match=r"access control entry|not a security identifier"):
             Acl.parse(acl)
