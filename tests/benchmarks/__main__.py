@@ -81,13 +81,13 @@ class Bench:
             )
         return [entry.text("cn") or "" for entry in sorted(found, key=lambda entry: entry.text("displayName") or "")][:count]
 
-    # ---- samba-tool, on the control host
+    # ---- samba-tool, on the domain controller
 
     def samba(self, script: str) -> Run:
         account = f"{os.environ['CERTLOGON_USERNAME'].partition('@')[0]}%{os.environ['CERTLOGON_PASSWORD']}"
         prologue = f"SERVER={os.environ['CERTLOGON_SERVER']}; ACCOUNT='{account}'; set -e; "
         started = time.perf_counter()
-        self.lab.run("control", "sh", "-c", prologue + script)
+        self.lab.run("dc1", "sh", "-c", prologue + script)
         return Run(time.perf_counter() - started, 0)
 
     def load(self, guid: str, data: int) -> str:
@@ -185,7 +185,7 @@ class Bench:
     def samba_first(self, count: int) -> Run:
         """Create and fill as many policies; it knows no services, security options or preferences. At most 20: each costs seconds."""
         commands = " ".join(
-            f'guid=$(samba-tool gpo create other-{number} -H ldap://$SERVER -U "$ACCOUNT" | sed "s/.*as //"); {self.load("$guid", 1)}; '
+            f'guid=$(samba-tool gpo create other-{number} -H ldap://$SERVER -U "$ACCOUNT" | sed -n "s/.* created as //p"); {self.load("$guid", 1)}; '
             'samba-tool gpo del $guid -H ldap://$SERVER -U "$ACCOUNT" > /dev/null;'
             for number in range(count)
         )
