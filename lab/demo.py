@@ -21,7 +21,6 @@ from lab.settings import CHECKOUT
 from lab.story import REAL, STAND_IN, Run, Story, counted
 
 OUTPUT = CHECKOUT / "build" / "demo"
-EXPORTS = CHECKOUT / "build" / "exports" / settings.DNS_DOMAIN
 WHAT_IS_WHAT = (
     ("Domain controller", REAL, "Samba: directory, Kerberos, DNS, SYSVOL. Windows' own is not here; what differs is in README."),
     ("Certificate templates, trust stores, policies", REAL, "written over LDAP and SMB as on any domain"),
@@ -65,8 +64,7 @@ class Demo:
         with self.step("Lab with a Samba domain controller") as step:
             self.lab.up(LabProgress(self.screen, step))
             step.note = "running already" if self.story.lab_was_running else ""
-        exports = export_files()
-        first = self.play("first", "First run")
+        self.play("first", "First run")
         self.play("second", "Second run")
         with self.step("Other tools meddle with the domain") as step:
             self.story.touches = list(proofs.meddle(self.lab, self.logs))
@@ -79,8 +77,8 @@ class Demo:
             self.story.proofs.append(proofs.windows_blobs(proofs.vectors_folder()))
             self.story.versions |= {"Samba": facts["versions"]["samba"], "OpenSSL": facts["versions"]["openssl"]}
             step.note = proof_count(self.story)
-        new = [path for path in export_files() if path not in exports]
-        self.story.next_commands = next_commands(self.lab.name, new[0] if new and first.changes else None)
+        exports = sorted((self.lab.folder / "exports" / settings.DNS_DOMAIN).glob("*.yml"))
+        self.story.next_commands = next_commands(self.lab.name, exports[0] if exports else None)
         self.story.seconds = time.monotonic() - self.begun
         proofs.save(self.story.proofs, OUTPUT / "proofs.json")
         page.write(self.story, OUTPUT / "index.html")
@@ -124,10 +122,6 @@ def version() -> str:
     return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("version:"))
 
 
-def export_files() -> list[Path]:
-    return sorted(EXPORTS.glob("*.yml")) if EXPORTS.is_dir() else []
-
-
 def next_commands(name: str, export: Path | None) -> list[tuple[str, str]]:
     option = "" if name == DEFAULT_NAME else f" --name {name}"
     inside = f"./certlogon lab exec{option} machine --"
@@ -139,9 +133,8 @@ def next_commands(name: str, export: Path | None) -> list[tuple[str, str]]:
         (f"./certlogon lab exec{option} dc1", "Look around on the domain controller: samba-tool gpo listall, ldbsearch, …"),
     ]
     if export:
-        file = shlex.quote(str(export.relative_to(CHECKOUT)))
-        undo = f"ansible-playbook certlogon.core.undo -i inventories/lab -e certlogon_undo_file={file} --check --diff"
-        found.append((f"{inside} {undo}", "See how all of it would be undone: the export was made before the first change"))
+        undo = f"ansible-playbook certlogon.core.undo -i inventories/lab -e certlogon_undo_file={shlex.quote(str(export))} --check --diff"
+        found.append((f"{inside} {undo}", "See how all of it would be undone, from the export that was made before the first change"))
     return [*found, (f"./certlogon lab down{option}", "End the lab; nothing of it stays but a cache in /var/cache/certlogon")]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import yaml
@@ -115,9 +115,6 @@ class Story:
     @property
     def failed(self) -> bool:
         return self.count("failed") > 0
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def counted(number: int, noun: str) -> str:
