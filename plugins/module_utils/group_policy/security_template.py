@@ -165,7 +165,7 @@ def serialise(template: Template) -> bytes:
 
 # ---- reading
 
-_HEADER_LINE = re.compile(r"\s*\[([^\]\r\n]+)\]\s*(?:;.*)?\Z")
+_HEADER_LINE = re.compile(r"\[([^\]]+)\]\s*(?:;.*)?\Z")
 _TRIPLE = re.compile(r'(?:"([^"]+)"|([^",;][^",]*?))\s*,\s*([0-9]{1,9})\s*,\s*(?:"((?:[^"]|"")*)"|([^"]*?))\s*\Z')
 _REGISTRY_LINE = re.compile(r'(?:"([^"]+)"|([^"]+?))\s*=\s*([0-9]{1,9})\s*,\s*(.*)\Z', re.DOTALL)
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"\s*\Z')
@@ -192,7 +192,7 @@ _TRIPLES = frozenset(("registry keys", "file security"))
 
 
 def _header(line: str) -> str | None:
-    found = _HEADER_LINE.match(line)
+    found = _HEADER_LINE.match(line.strip())
     return found[1].strip() or None if found else None
 
 

@@ -81,7 +81,7 @@ def test_registry_values(line: str, value: RegistryValue) -> None:
 BODY = (
     "; a comment\r\n[system ACCESS]\r\nMinimumPasswordAge = 1\r\n\r\n"
     + SERVICES
-    + '"a",2,""\r\n[Odd]\r\nanything at all\r\n[Version]\r\nx=1\r\n'
+    + '"a",2,""\r\n  [Odd] ; really\r\nanything at all\r\n[Version]\r\nx=1\r\n'
 )
 
 
