@@ -7,15 +7,16 @@ import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ansible_collections.certlogon.core.plugins.module_utils.certificates import mappings as formats
+from ansible_collections.certlogon.core.plugins.module_utils.certificates import sources
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import Certificate, load_one
+from ansible_collections.certlogon.core.plugins.module_utils.directory import values
 from ansible_collections.certlogon.core.plugins.module_utils.directory.connection import CONNECTION, ConnectionOptions
 from ansible_collections.certlogon.core.plugins.module_utils.directory.names import escape_filter, escape_filter_bytes, split_dn
 from ansible_collections.certlogon.core.plugins.module_utils.directory.security import Sid
-from ansible_collections.certlogon.core.plugins.module_utils.directory.session import Directory, Entry, Modify, connect
+from ansible_collections.certlogon.core.plugins.module_utils.directory.session import Directory, Entry, connect
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, Problems, UserError
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Change, Plan, Resource, Warn, Words
 
@@ -47,13 +48,6 @@ class Mappings:
     now: datetime.datetime
 
 
-@dataclass(frozen=True)
-class Edit:
-    dn: str
-    add: Sequence[str]
-    delete: Sequence[str]
-
-
 class CertificateMappings(Resource[Directory, Mappings]):
     key = "user"
     connection = CONNECTION
@@ -63,11 +57,7 @@ class CertificateMappings(Resource[Directory, Mappings]):
         "certificates": {
             "type": "list",
             "elements": "dict",
-            "options": {
-                "path": {"type": "path"},
-                "content": {"type": "str"},
-                "form": {"type": "str", "choices": list(FORMS), "default": "issuer_serial"},
-            },
+            "options": {**sources.SOURCE, "form": {"type": "str", "choices": list(FORMS), "default": "issuer_serial"}},
             "mutually_exclusive": [("path", "content")],
             "required_one_of": [("path", "content")],
         },
@@ -109,30 +99,23 @@ class CertificateMappings(Resource[Directory, Mappings]):
             except UserError as error:
                 problems.add(f"config: {user}: certificates: {error}")
                 continue
-            add, delete = _edits(account.mappings, wanted, params["state"])
-            (problems.collect if params["strict"] else warnings.extend)(_weak(user, "mappings", add))
+            edit = values.edit(account.dn, ATTRIBUTE, account.mappings, wanted, params["state"], _is_foreign)
+            (problems.collect if params["strict"] else warnings.extend)(_weak(user, "mappings", edit.add))
             if params["state"] != "deleted":
-                kept = [value for value in account.mappings if value not in delete]
-                warnings.extend(_weak(user, "stored", kept))
+                warnings.extend(_weak(user, "stored", [value for value in account.mappings if value not in edit.delete]))
                 problems.collect(_shared(owners, user, wanted))
                 warnings.extend(_certificate_warnings(user, certificates, current.now))
-            if add or delete:
-                after = [*(value for value in account.mappings if value not in delete), *add]
-                changes.append(Change(user, _words(user, account.mappings), _words(user, after), Edit(account.dn, add, delete)))
+            if edit:
+                before, after = _words(user, account.mappings), _words(user, edit.result(account.mappings))
+                changes.append(Change(user, before, after, edit))
         problems.raise_any()
         return Plan(changes, warnings)
 
     def authorize(self, session: Directory, plan: Plan, current: Mappings) -> None:
-        problems = Problems()
-        for change in plan.changes:
-            if not session.may_write(change.details.dn, ATTRIBUTE):
-                problems.add(f"{change.name}: this account may not write {ATTRIBUTE} of {change.details.dn}; have the right delegated")
-        problems.raise_any()
+        values.authorize(session, plan, "have the right delegated on its OU")
 
     def apply(self, session: Directory, change: Change) -> None:
-        edit: Edit = change.details
-        edits = [Modify("add", ATTRIBUTE, edit.add), Modify("delete", ATTRIBUTE, edit.delete)]
-        session.modify(edit.dn, [modify for modify in edits if modify.values], permissive=True)
+        change.details.apply(session)
 
     def render(self, params: Mapping[str, Any]) -> list[Words]:
         problems = Problems()
@@ -142,7 +125,7 @@ class CertificateMappings(Resource[Directory, Mappings]):
             user = entry["user"]
             try:
                 sid = Sid.parse(user) if user.upper().startswith("S-1-") else None
-                wanted = _unique([*(entry.get("mappings") or ()), *_strings(entry, certificates.get(user, ()), sid)])
+                wanted = values.unique([*(entry.get("mappings") or ()), *_strings(entry, certificates.get(user, ()), sid)])
             except UserError as error:
                 problems.add(f"config: {user}: certificates: {error}")
                 continue
@@ -176,14 +159,10 @@ def _load(params: Mapping[str, Any]) -> dict[str, list[Certificate]]:
     loaded: dict[str, list[Certificate]] = {}
     for entry in params["config"]:
         for index, item in enumerate(entry.get("certificates") or ()):
-            where = f"config: {entry['user']}: certificates[{index}]" + (f" ({item['path']})" if item.get("path") else "")
             try:
-                data = Path(item["path"]).read_bytes() if item.get("path") else item["content"]
-                loaded.setdefault(entry["user"], []).append(load_one(data))
-            except FormatError as error:
-                problems.add(f"{where}: {error}; give one certificate as PEM, DER or base64")
-            except OSError as error:
-                problems.add(f"{where}: cannot be read: {error.strerror or error}; give the path of a PEM or DER file")
+                loaded.setdefault(entry["user"], []).append(sources.read(f"config: {entry['user']}: certificates[{index}]", item, load_one))
+            except UserError as error:
+                problems.add(str(error))
     problems.raise_any()
     return loaded
 
@@ -205,18 +184,6 @@ def _strings(entry: Words, certificates: Sequence[Certificate], sid: Sid | None)
 # --- plans ---
 
 
-def _edits(have: Sequence[str], wanted: Sequence[str], state: str) -> tuple[list[str], list[str]]:
-    """What to add and to delete. `replaced` is exact for certificates only: values of other kinds ("Kerberos:…") are somebody else's."""
-    names = {value.casefold() for value in wanted}
-    if state == "deleted":
-        return [], [value for value in have if value.casefold() in names]
-    stored = {value.casefold() for value in have}
-    add = [value for value in _unique(wanted) if value.casefold() not in stored]
-    if state == "merged":
-        return add, []
-    return add, [value for value in have if value.casefold() not in names and not _is_foreign(value)]
-
-
 def _same_account(accounts: Mapping[str, Account]) -> Iterator[str]:
     names: dict[str, str] = {}
     for name, account in accounts.items():
@@ -227,14 +194,14 @@ def _same_account(accounts: Mapping[str, Account]) -> Iterator[str]:
 
 def _shared(owners: dict[str, str], user: str, wanted: Iterable[str]) -> Iterator[str]:
     """A certificate that maps to two accounts logs on as neither."""
-    for value in _unique(wanted):
+    for value in values.unique(wanted):
         first = owners.setdefault(value.casefold(), user)
         if first != user:
             yield f"config: {user}: mappings: {value!r} is given to {first} as well; a mapping may name one account only"
 
 
-def _weak(user: str, where: str, values: Iterable[str]) -> Iterator[str]:
-    for value in values:
+def _weak(user: str, where: str, mappings: Iterable[str]) -> Iterator[str]:
+    for value in mappings:
         if _is_foreign(value):
             continue
         try:
@@ -259,15 +226,8 @@ def _is_foreign(value: str) -> bool:
     return ":" in value and not value.casefold().startswith("x509:")
 
 
-def _unique(values: Iterable[str]) -> list[str]:
-    found: dict[str, str] = {}
-    for value in values:
-        found.setdefault(value.casefold(), value)
-    return list(found.values())
-
-
 def _words(user: str, mappings: Iterable[str]) -> Words:
-    return {"user": user, "mappings": sorted(mappings, key=lambda value: (value.casefold(), value))}
+    return {"user": user, "mappings": values.in_order(mappings)}
 
 
 # --- the directory's accounts ---

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
+from ansible_collections.certlogon.core.plugins.module_utils.directory import values
 from ansible_collections.certlogon.core.plugins.module_utils.directory.connection import CONNECTION, ConnectionOptions
-from ansible_collections.certlogon.core.plugins.module_utils.directory.session import Directory, Modify, connect
+from ansible_collections.certlogon.core.plugins.module_utils.directory.session import Directory, connect
 from ansible_collections.certlogon.core.plugins.module_utils.errors import Problems
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Change, Plan, Resource, Warn, Words
 
@@ -39,15 +40,6 @@ class Published:
 
     services: Sequence[Service]
     templates: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Edit:
-    """The values of certificateTemplates to add and to delete; a CA service writes the same attribute, so it is never replaced whole."""
-
-    dn: str
-    add: Sequence[str]
-    delete: Sequence[str]
 
 
 class EnrollmentServices(Resource[Directory, Published]):
@@ -104,59 +96,31 @@ class EnrollmentServices(Resource[Directory, Published]):
             if service is None:
                 problems.add(_unknown("config: no enrollment service", wanted["name"], [service.name for service in current.services]))
                 continue
-            add, delete = _edits(service.templates, wanted["templates"], params["state"])
+            edit = values.edit(service.dn, ATTRIBUTE, service.templates, wanted["templates"], params["state"])
             missing = [
                 _unknown(f"config: {service.name}: templates: no certificate template", name, current.templates)
-                for name in add
+                for name in edit.add
                 if name.casefold() not in templates
             ]
             (warnings.extend if params["allow_missing_templates"] else problems.collect)(missing)
-            if add or delete:
-                add = [templates.get(name.casefold(), name) for name in add]
-                after = _words(service.name, [*(name for name in service.templates if name not in delete), *add])
-                changes.append(Change(service.name, service.words, after, Edit(service.dn, add, delete)))
+            if edit:
+                edit = replace(edit, add=[templates.get(name.casefold(), name) for name in edit.add])
+                changes.append(Change(service.name, service.words, _words(service.name, edit.result(service.templates)), edit))
         problems.raise_any()
         return Plan(changes, warnings)
 
     def authorize(self, session: Directory, plan: Plan, current: Published) -> None:
-        problems = Problems()
-        for change in plan.changes:
-            if not session.may_write(change.details.dn, ATTRIBUTE):
-                problems.add(
-                    f"{change.name}: this account may not write {ATTRIBUTE} of {change.details.dn}; "
-                    "use an Enterprise Admin of the forest's root domain or have the right delegated"
-                )
-        problems.raise_any()
+        values.authorize(session, plan, "use an Enterprise Admin of the forest's root domain or have the right delegated")
 
     def apply(self, session: Directory, change: Change) -> None:
-        edit: Edit = change.details
-        edits = [Modify("add", ATTRIBUTE, edit.add), Modify("delete", ATTRIBUTE, edit.delete)]
-        session.modify(edit.dn, [modify for modify in edits if modify.values], permissive=True)
+        change.details.apply(session)
 
     def render(self, params: Mapping[str, Any]) -> list[Words]:
-        return [_words(entry["name"], _unique(entry["templates"])) for entry in params["config"]]
+        return [_words(entry["name"], values.unique(entry["templates"])) for entry in params["config"]]
 
 
 def _words(name: str, templates: Iterable[str]) -> Words:
-    return {"name": name, "templates": sorted(templates, key=lambda name: (name.casefold(), name))}
-
-
-def _unique(names: Iterable[str]) -> list[str]:
-    """The names without those that differ in case only."""
-    return list({name.casefold(): name for name in reversed(list(names))}.values())[::-1]
-
-
-def _edits(have: Sequence[str], wanted: Sequence[str], state: str) -> tuple[list[str], list[str]]:
-    """What to add and to delete. Names are compared without case: Samba lets `User` and `user` stand side by side."""
-    names = {name.casefold() for name in wanted}
-    if state == "deleted":
-        return [], [name for name in have if name.casefold() in names]
-    stored = {name.casefold() for name in have}
-    add = [name for name in _unique(wanted) if name.casefold() not in stored]
-    if state == "merged":
-        return add, []
-    kept = {name for name in _unique(have) if name.casefold() in names}
-    return add, [name for name in have if name not in kept]
+    return {"name": name, "templates": values.in_order(templates)}
 
 
 def _unknown(what: str, name: str, known: Sequence[str]) -> str:

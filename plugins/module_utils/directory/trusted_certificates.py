@@ -11,15 +11,15 @@ import base64
 import datetime
 import hashlib
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
 from ansible_collections.certlogon.core.plugins.module_utils.certificates import crl as crls
-from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import Certificate, judge, load, load_one
+from ansible_collections.certlogon.core.plugins.module_utils.certificates import sources
+from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import Certificate, judge, load_one
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.crl import Crl
 from ansible_collections.certlogon.core.plugins.module_utils.directory.connection import CONNECTION, ConnectionOptions
 from ansible_collections.certlogon.core.plugins.module_utils.directory.names import escape_rdn, parent_dn, rdn_value
@@ -48,6 +48,13 @@ DELTA_CRL = "deltaRevocationList"
 
 _OVERRIDES = {"expired": "allow_expired", "weak": "allow_weak", "not_a_ca": "allow_non_ca"}
 """Kind of a certificate's defect -> the option that lets it in."""
+
+_CRL_OPTION = {
+    "type": "dict",
+    "options": sources.SOURCE,
+    "mutually_exclusive": [("path", "content")],
+    "required_one_of": [("path", "content")],
+}
 
 _CA_OBJECT = {
     "objectClass": ["top", "certificationAuthority"],
@@ -134,29 +141,14 @@ class TrustedCertificates(Resource[Directory, Stores]):
         "certificates": {
             "type": "list",
             "elements": "dict",
-            "options": {
-                "path": {"type": "path"},
-                "content": {"type": "str"},
-                "sha256": {"type": "str"},
-                "subject": {"type": "str"},
-            },
+            "options": {**sources.SOURCE, **sources.PINS},
             "mutually_exclusive": [("path", "content")],
             "required_one_of": [("path", "content", "sha256")],
         },
         "name": {"type": "str"},
         "host": {"type": "str"},
-        "crl": {
-            "type": "dict",
-            "options": {"path": {"type": "path"}, "content": {"type": "str"}},
-            "mutually_exclusive": [("path", "content")],
-            "required_one_of": [("path", "content")],
-        },
-        "delta_crl": {
-            "type": "dict",
-            "options": {"path": {"type": "path"}, "content": {"type": "str"}},
-            "mutually_exclusive": [("path", "content")],
-            "required_one_of": [("path", "content")],
-        },
+        "crl": _CRL_OPTION,
+        "delta_crl": _CRL_OPTION,
         "allow_expired": {"type": "bool", "default": False},
         "allow_weak": {"type": "bool", "default": False},
         "allow_non_ca": {"type": "bool", "default": False},
@@ -339,48 +331,21 @@ def _load_entry(name: str, entry: Words, state: str) -> Wanted:
     for index, item in enumerate(entry.get("certificates") or ()):
         where = f"config: {name}: certificates[{index}]"
         if item.get("path") is None and item.get("content") is None:
-            pins.add(_fingerprint(item["sha256"]))
+            pins.add(sources.fingerprint(item["sha256"]))
             continue
         try:
-            found = _read(where, item, load)
-            _check_pins(where, item, found)
-            certificates.extend(found)
+            certificates.extend(sources.certificates(where, item))
         except UserError as error:
             problems.add(str(error))
     lists: dict[str, Crl | None] = {"crl": None, "delta_crl": None}
     for option in lists if state != "deleted" else ():
         if entry.get(option):
             try:
-                lists[option] = _read(f"config: {name}: {option}", entry[option], crls.load)
+                lists[option] = sources.read(f"config: {name}: {option}", entry[option], crls.load)
             except UserError as error:
                 problems.add(str(error))
     problems.raise_any()
     return Wanted(entry, certificates, frozenset(pins), **lists)
-
-
-def _read(where: str, item: Words, parse: Callable[[bytes | str], Any]) -> Any:
-    source = f"{where} ({item['path']})" if item.get("path") else where
-    try:
-        return parse(Path(item["path"]).read_bytes() if item.get("path") else item["content"])
-    except FormatError as error:
-        raise FormatError(f"{source}: {error}; give it as PEM, DER or base64") from error
-    except OSError as error:
-        raise UserError(f"{source}: cannot be read: {error.strerror or error}; give the path of a PEM or DER file") from error
-
-
-def _check_pins(where: str, item: Words, found: Sequence[Certificate]) -> None:
-    """`sha256` and `subject` say which certificate this must be."""
-    actual = "; ".join(f"{certificate.subject}, SHA-256 {certificate.sha256}" for certificate in found)
-    for option, given, values in (
-        ("sha256", _fingerprint(item.get("sha256") or ""), [certificate.sha256 for certificate in found]),
-        ("subject", (item.get("subject") or "").casefold(), [certificate.subject.casefold() for certificate in found]),
-    ):
-        if given and values != [given]:
-            raise UserError(f"{where}: {option} is {item[option]!r}, but the certificate is {actual}; mend one of the two")
-
-
-def _fingerprint(text: str) -> str:
-    return text.replace(":", "").replace(" ", "").lower()
 
 
 # --- plans ---

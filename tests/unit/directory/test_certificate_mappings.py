@@ -13,13 +13,13 @@ from ansible_collections.certlogon.core.plugins.module_utils.certificates.certif
 from ansible_collections.certlogon.core.plugins.module_utils.directory.certificate_mappings import (
     Account,
     CertificateMappings,
-    Edit,
     Mappings,
     _load,
     _named,
 )
 from ansible_collections.certlogon.core.plugins.module_utils.directory.security import Sid
 from ansible_collections.certlogon.core.plugins.module_utils.directory.session import Entry
+from ansible_collections.certlogon.core.plugins.module_utils.directory.values import ValueEdit
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Plan, run
 from ansible_collections.certlogon.core.tests.unit.directory.pki_samples import NOW, certificate, pem
@@ -77,7 +77,9 @@ def plan(config: list[dict[str, Any]], state: str = "merged", *, strict: bool = 
 )
 def test_plan(state, held, wanted, add, delete):
     made = plan([{"user": "alice", "mappings": wanted}], state, alice=account(*held))
-    assert [change.details for change in made.changes] == ([Edit(ALICE_DN, add, delete)] if add or delete else [])
+    assert [change.details for change in made.changes] == (
+        [ValueEdit(ALICE_DN, "altSecurityIdentities", add, delete)] if add or delete else []
+    )
     for change in made.changes:
         assert set(change.before["mappings"]) == set(held)
         assert set(change.after["mappings"]) == {*held, *add} - set(delete)

@@ -4,11 +4,11 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.certlogon.core.plugins.module_utils.directory.enrollment_services import (
-    Edit,
     EnrollmentServices,
     Published,
     Service,
 )
+from ansible_collections.certlogon.core.plugins.module_utils.directory.values import ValueEdit
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
 from ansible_collections.certlogon.core.plugins.module_utils.resource import run
 
@@ -41,7 +41,7 @@ def params(state: str, templates: list[str] | None, name: str = "Corp CA", allow
 )
 def test_plan(state, stored, wanted, add, delete):
     changes = EnrollmentServices().plan(params(state, wanted), published(*stored)).changes
-    assert [change.details for change in changes] == ([Edit(DN, add, delete)] if add or delete else [])
+    assert [change.details for change in changes] == ([ValueEdit(DN, "certificateTemplates", add, delete)] if add or delete else [])
     for change in changes:
         assert change.before == {"name": "Corp CA", "templates": sorted(stored, key=lambda name: (name.lower(), name))}
         assert sorted(change.after["templates"]) == sorted({*stored, *add} - set(delete))
