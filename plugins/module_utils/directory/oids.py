@@ -110,9 +110,6 @@ class Names:
             raise FormatError(f"{self._what} {name!r} is not known{suggestion(name, self._table, plain)}")
         return oid
 
-    def word(self, oid: str) -> str:
-        return self._words.get(oid, oid)
-
     def words(self, oids: Iterable[str]) -> list[str]:
         return sorted(self._words.get(oid, oid) for oid in oids)
 

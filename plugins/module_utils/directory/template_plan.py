@@ -197,7 +197,8 @@ class Planning:
         self._problems = Problems()
         self._warnings: list[str] = []
         self._needs_arc = not current.has_arc
-        self._taken = {*current.oid_objects, *(template.attributes.get(OID, "") for template in current.templates.values())}
+        # an OID object without a template is what an interrupted run has left, and is used again
+        self._taken = {template.attributes.get(OID, "") for template in current.templates.values()}
         self._built_in: dict[str, _Base] = {}
 
     def plan(self, config: Sequence[Words]) -> Plan:
@@ -311,7 +312,8 @@ class Planning:
         """A template keeps its OID; only one that has none, and should, gets one."""
         oid = before.get("oid")
         if oid is None:
-            return {"oid": given.get("oid") or self._new_oid(words)} if words["schema_version"] > 1 or "oid" in given else {}
+            needed = words["schema_version"] > 1 and given.get("oid_registered") is not False
+            return {"oid": given.get("oid") or self._new_oid(words)} if needed or "oid" in given else {}
         if given.get("oid", oid) != oid:
             self._warnings.append(f"{words['name']}: oid: the template keeps its own, {oid}, for certificates refer to it")
         return {"oid": oid}

@@ -5,8 +5,6 @@ import random
 from uuid import UUID
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ansible_collections.certlogon.core.plugins.module_utils.directory import security
 from ansible_collections.certlogon.core.plugins.module_utils.directory.security import (
@@ -21,6 +19,11 @@ from ansible_collections.certlogon.core.plugins.module_utils.directory.security 
     parse_sddl_sid,
 )
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError
+
+pytest.importorskip("hypothesis", reason="property tests need hypothesis")
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 DOMAIN = Sid.parse("S-1-5-21-1-2-3")
 ROOT = Sid.parse("S-1-5-21-7-8-9")
@@ -326,3 +329,27 @@ def test_entries_that_are_cut_short(body: str) -> None:
         acl = bytes([2, 0, 8 + len(ace), 0, 1, 0, 0, 0]) + ace
         with pytest.raises(FormatError, match=r"access control entry|not a security identifier"):
             Acl.parse(acl)
+
+
+def as_winacl_reads_it(data: bytes) -> list[tuple]:
+    """Owner, group and entries as another reader sees them."""
+    reader = pytest.importorskip("winacl.dtyp.security_descriptor", reason="winacl is not installed").SECURITY_DESCRIPTOR
+    other = reader.from_bytes(data)
+    assert other.to_bytes() == data
+    found = [(str(other.Owner), str(other.Group))]
+    for ace in other.Dacl.aces:
+        object_type = getattr(ace, "ObjectType", None)
+        found.append(
+            (ace.AceType.value, ace.AceFlags.value, int(ace.Mask), str(ace.Sid), str(object_type).lower() if object_type else None)
+        )
+    return found
+
+
+def test_winacl_reads_what_we_write() -> None:
+    text = TEMPLATE + "(D;;WP;;;BA)(OD;;CR;0e10c968-78fb-11d2-90d4-00c04f79dc55;;BU)"
+    descriptor = SecurityDescriptor.from_sddl(text, CONTEXT)
+    expected: list[tuple] = [(str(descriptor.owner), str(descriptor.group))]
+    for ace in descriptor.aces:
+        assert isinstance(ace, Ace)
+        expected.append((ace.type, ace.flags, ace.mask, str(ace.sid), str(ace.object_type) if ace.object_type else None))
+    assert as_winacl_reads_it(bytes(descriptor)) == expected

@@ -4,8 +4,6 @@ from __future__ import annotations
 from uuid import UUID
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ansible_collections.certlogon.core.plugins.module_utils.directory.oids import AUTO_ENROLL, ENROLL
 from ansible_collections.certlogon.core.plugins.module_utils.directory.security import (
@@ -26,6 +24,11 @@ from ansible_collections.certlogon.core.plugins.module_utils.directory.template_
     rights_words,
 )
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError
+
+pytest.importorskip("hypothesis", reason="property tests need hypothesis")
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 DOMAIN = Sid.parse("S-1-5-21-1-2-3")
 CONTEXT = SddlContext(DOMAIN)

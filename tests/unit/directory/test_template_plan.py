@@ -220,12 +220,13 @@ def test_the_arc_is_written_once() -> None:
 def test_an_oid_object_left_by_an_interrupted_run_is_used() -> None:
     oid = oids.template_oid(ARC, "Corp")
     left = replace(EMPTY, oid_objects={oid: OidObject(f"CN=x,{OID_CONTAINER}", "Corp")})
-    change = only({**SMARTCARD, "oid": oid}, left)
+    change = only(SMARTCARD, left)
+    assert (change.after or {})["oid"] == oid
     assert [step.operation for step in change.details] == ["add"]
 
 
 def test_oids_of_others_are_not_taken() -> None:
-    taken = replace(EMPTY, oid_objects={oids.template_oid(ARC, "Corp"): OidObject("CN=x", "Other")})
+    taken = having({"name": "Other", "based_on": "User", "oid": oids.template_oid(ARC, "Corp")})
     assert after(SMARTCARD, taken)["oid"] not in taken.oid_objects
 
 
@@ -234,7 +235,7 @@ def test_a_built_in_template_made_anew_has_the_oid_of_ad_cs() -> None:
     assert after({"name": name, "based_on": name})["oid"] == f"{ARC}.1.33"
     assert after({"name": "User", "based_on": "User", "schema_version": 1})["oid"] == f"{ARC}.1.1"
     assert after({"name": "User", "based_on": "User"})["oid"] == oids.template_oid(ARC, "User")
-    taken = replace(EMPTY, oid_objects={f"{ARC}.1.33": OidObject("CN=x", "Other")})
+    taken = having({"name": "Other", "based_on": "User", "oid": f"{ARC}.1.33"})
     assert after({"name": name, "based_on": name}, taken)["oid"] == oids.template_oid(ARC, name)
 
 
@@ -389,6 +390,11 @@ def test_templates_of_others_get_their_oid_object() -> None:
     assert [step.operation for step in only({**SMARTCARD, "oid_registered": False}).details] == ["add"]
     renamed = replace(CORP, oid_objects={key: replace(value, display_name="x") for key, value in CORP.oid_objects.items()})
     assert only({"name": "Corp"}, renamed).details[0].modifies == [Modify("replace", "displayName", ["Corp"])]
+    template = CORP.templates["corp"]
+    nameless = replace(template, attributes={key: value for key, value in template.attributes.items() if key != "displayName"})
+    current = replace(CORP, templates={"corp": nameless})
+    assert only({"name": "Corp"}, current).details[0].modifies == [Modify("replace", "displayName", [])]
+    assert "displayName" not in only({"name": "Corp"}, replace(current, oid_objects={})).details[0].attributes
 
 
 def test_a_template_without_oid_gets_one() -> None:
@@ -398,6 +404,7 @@ def test_a_template_without_oid_gets_one() -> None:
     change = only({"name": "Corp"}, current)
     assert (change.after or {})["oid"] == oids.template_oid(ARC, "Corp")
     assert [step.operation for step in change.details] == ["add_oid", "modify"]
+    assert plan([{"name": "Corp", "oid_registered": False}], current).changes == []
     old = replace(current, templates={"corp": replace(template, attributes={**bare, "msPKI-Template-Schema-Version": 1})})
     assert plan([{"name": "Corp"}], old).changes == []
     assert after({"name": "Corp", "oid": "1.2.3"}, old)["oid"] == "1.2.3"

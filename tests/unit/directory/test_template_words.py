@@ -3,13 +3,10 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ansible_collections.certlogon.core.plugins.module_utils.directory import oids
 from ansible_collections.certlogon.core.plugins.module_utils.directory import template_flags as flags
@@ -29,12 +26,18 @@ from ansible_collections.certlogon.core.plugins.module_utils.directory.template_
 )
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError
 
+pytest.importorskip("hypothesis", reason="property tests need hypothesis")
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.certlogon.core.tests.unit import vectors
+
 ARC = "1.3.6.1.4.1.311.21.8.1.2.3.4.5.6"
 VOCABULARY = Vocabulary.of(ARC, {"Corp Purpose": "1.2.3.4"}, {"Corp Policy": "1.2.3.5"})
 DOMAIN = SddlContext(Sid.parse("S-1-5-21-1-2-3"))
-SHARED = Path(os.environ.get("CERTLOGON_VECTORS") or Path(__file__).resolve().parents[4] / "shared" / "vectors")
-REFERENCE = SHARED.parent / "reference" / "builtin-templates.json"
-VECTORS = sorted((SHARED / "templates").glob("*.ldf"))
+REFERENCE = vectors.FOLDER.parent / "reference" / "builtin-templates.json"
+EXPORTS = sorted((vectors.FOLDER / "templates").glob("*.ldf"))
 
 
 def by_meaning(attributes: dict[str, Any]) -> dict[str, Any]:
@@ -83,7 +86,7 @@ def test_built_in_templates_lose_nothing_in_words(name: str) -> None:
     round_trip(dict(BUILT_IN[name].attributes))
 
 
-@pytest.mark.parametrize("path", VECTORS or [pytest.param(None, marks=pytest.mark.skip("no vectors"))], ids=lambda path: path and path.stem)
+@pytest.mark.parametrize("path", EXPORTS or [pytest.param(None, marks=pytest.mark.skip("no vectors"))], ids=lambda path: path and path.stem)
 def test_exported_templates_lose_nothing_in_words(path: Path) -> None:
     attributes = read_ldf(path.read_text("utf-8", "replace"))
     assert attributes["flags"] >> 17
@@ -91,9 +94,7 @@ def test_exported_templates_lose_nothing_in_words(path: Path) -> None:
 
 
 def test_template_of_another_tool_loses_nothing_in_words() -> None:
-    path = SHARED / "templates" / "GoateePFE-PowerShellCMS.json"
-    if not path.exists():
-        pytest.skip(f"no vectors at {SHARED}")
+    path = vectors.folder("templates") / "GoateePFE-PowerShellCMS.json"
     found = json.loads(path.read_text("utf-16"))
     attributes = {name: found[name] for name in (*INTEGERS, *TEXTS) if name in found}
     attributes |= {name: bytes(found[name]) for name in OCTETS if name in found}
