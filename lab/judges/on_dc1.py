@@ -240,12 +240,9 @@ def certificate(tools: Tools, der: bytes) -> Facts:
 
 def chain(tools: Tools, certificates: Facts) -> Facts:
     """Does what the directory holds in NTAuth chain to what it holds as roots?"""
-    roots, authorities = tools.folder / "roots.pem", tools.folder / "ntauth.pem"
+    roots = tools.folder / "roots.pem"
     roots.write_text("".join(found["pem"] for found in certificates["root"]))
-    results = []
-    for found in certificates["ntauth"]:
-        authorities.write_text(found["pem"])
-        results.append(tools.run("openssl", "verify", "-CAfile", str(roots), str(authorities)))
+    results = [tools.run("openssl", "verify", "-CAfile", str(roots), stdin=found["pem"]) for found in certificates["ntauth"]]
     return {"code": max([result["code"] for result in results], default=1), "output": "".join(result["output"] for result in results)}
 
 
