@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import copy
 import datetime
 import textwrap
 import xml.etree.ElementTree as ElementTree
@@ -352,7 +353,7 @@ def _certificates(options: Words, problems: Problems) -> dict[str, list[Certific
 def _load(where: str, item: Words) -> list[Certificate]:
     source = f"{where} ({item['path']})" if item.get("path") else where
     try:
-        found = certificates.load(Path(item["path"]).read_bytes() if item.get("path") else item["content"])
+        found = list(_parsed(Path(item["path"]).read_bytes() if item.get("path") else item["content"]))
     except FormatError as error:
         raise UserError(f"{source}: {error}") from error
     except OSError as error:
@@ -364,6 +365,12 @@ def _load(where: str, item: Words) -> list[Certificate]:
     if pin and [one.sha256.lower() for one in found] != [pin]:
         raise UserError(f"{source}: sha256 is {pin}, but the certificate is {'; '.join(f'{one} {one.sha256}' for one in found)}")
     return found
+
+
+@lru_cache(maxsize=1024)
+def _parsed(source: bytes | str) -> tuple[Certificate, ...]:
+    """Many policies push the same certificates."""
+    return tuple(certificates.load(source))
 
 
 def _refusals(store: str, found: Iterable[Certificate], options: Words, now: datetime.datetime) -> Iterable[str]:
@@ -492,7 +499,9 @@ def _edited(path: str, files: Files, editor: Callable[[bytes | None], bytes | No
     try:
         return editor(files.get(path))
     except FormatError as error:
-        raise FormatError(f"{path}: {error}; restore the file from a backup, or have it replaced whole by option files") from error
+        raise FormatError(
+            f"{path.rpartition(chr(92))[0]}\\{error}; restore the file from a backup, or have it replaced whole by option files"
+        ) from error
 
 
 def _edit_registry(data: bytes | None, wish: Wanted, half: str, exact: bool) -> bytes | None:
@@ -633,7 +642,8 @@ def words(files: Files, machine_extensions: str | None, user_extensions: str | N
 
 
 def _add(result: Words, found: Words) -> None:
-    for name, value in found.items():
+    # the readers' answers are kept for the next policy with the same file, and must not be shared
+    for name, value in copy.deepcopy(found).items():
         if isinstance(value, list):
             result[name] = [*result.get(name, []), *value]
         else:
@@ -717,7 +727,7 @@ def _certificate_words(record: Record) -> tuple[str, Words] | None:
     try:
         der = certificate_blob.certificate(record.data)
         ours = registry_pol.record(certificate_blob.setting(store, der))
-        subject = certificates.load_one(der)
+        subject = _parsed(der)[0]
     except UserError:
         return None
     if (ours.key.casefold(), ours.value.casefold(), ours.type, ours.data) != (
@@ -736,7 +746,7 @@ def _with_allowances(pushed: Mapping[str, list[Words]]) -> Words:
     now = datetime.datetime.now(datetime.timezone.utc)
     for store in _CA_STORES:
         for item in pushed.get(store, ()):
-            for finding in certificates.judge(certificates.load_one(item["content"]), now):
+            for finding in certificates.judge(_parsed(item["content"])[0], now):
                 result[_ALLOWANCES[finding.kind]] = True
     return result
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import load_one
@@ -54,6 +56,9 @@ _UNFINISHED = "; certlogon: a change is under way; if it is not, its run died, a
 _DELETED = "; certlogon: this policy is being deleted:"
 _LARGEST_FILE = 4 << 20
 _ATTEMPTS = 20
+_STEADY = 1.0
+"""Seconds for which a policy that looks half written must stay as it is to be taken for one that a dead run left."""
+
 _NAMES = uuid.UUID("8f0b1b0e-52d1-5c11-9a4e-0d7f2a1c6e55")
 """Namespace of the identifiers of new policies."""
 
@@ -160,6 +165,7 @@ class Work:
     current: Current
     new: bool = False
     content: bool = False
+    only_repairs: bool = False
     placements: Mapping[str, tuple[Placement, ...]] = field(default_factory=dict)
     unlink: Mapping[str, tuple[Placement, ...]] = field(default_factory=dict)
     blocks: Mapping[str, bool] = field(default_factory=dict)
@@ -238,7 +244,7 @@ class GroupPolicies(Resource[Session, Current]):
         wanted_targets = [domain.target_dn(link.target) for wish in wishes for link in wish.links or ()]
         targets = containers.read_targets(session.directory, domain, wanted_targets)
         extra = {one.guid: _raw_paths(wishes, one) for one in chosen}
-        states = _read_states(session, chosen, extra, everything=gathered)
+        states = _settled_states(session, chosen, extra, domain, everything=gathered)
         sids = {ace.sid for state in states.values() for ace in _aces(state.container.descriptor) if isinstance(ace, Ace)}
         named = {item["principal"] for wish in wishes for item in wish.permissions or () if item.get("principal")}
         principals = session.directory.resolve(sorted(named)) if named else {}
@@ -288,10 +294,11 @@ class GroupPolicies(Resource[Session, Current]):
 
     def settled(self, change: Change, params: Mapping[str, Any], current: Current) -> bool:
         try:
-            again = self.plan(params, current).changes
+            again = [one.details for one in self.plan(params, current).changes if one.name.casefold() == change.name.casefold()]
         except UserError:
             return False
-        return all(one.name.casefold() != change.name.casefold() for one in again)
+        # what another run is just writing looks in need of repair, and is not
+        return all(work.only_repairs for work in again)
 
     def authorize(self, session: Session, plan: Plan, current: Current) -> None:
         directory, domain = session.directory, current.domain
@@ -299,8 +306,8 @@ class GroupPolicies(Resource[Session, Current]):
         problems = Problems()
         if any(work.new for work in works) and not directory.may_create(domain.policies_dn, "groupPolicyContainer"):
             problems.add(
-                f"this account may not create policies in {domain.policies_dn}; make it a member of Group Policy Creator Owners "
-                "or have the right delegated"
+                f"this account may not create policies in {domain.policies_dn}; use a Domain Admin (on Windows a member of "
+                "Group Policy Creator Owners will do) or have the right delegated"
             )
         for change in plan.changes:
             work: Work = change.details
@@ -438,6 +445,39 @@ def _means(entry: Words, container: Container) -> bool:
 
 
 # ---- reading
+
+
+def _settled_states(
+    session: Session, chosen: Sequence[Container], extra: Mapping[str, set[str]], domain: Domain, *, everything: bool
+) -> dict[str, State]:
+    """The policies, those that another run is just writing read again until it is done.
+
+    Who has died leaves the same picture for ever; who lives changes it.
+    """
+    states = _read_states(session, chosen, extra, everything=everything)
+    torn = {guid: state for guid, state in states.items() if _is_torn(state)}
+    deadline = steady = time.monotonic()
+    deadline += sysvol.PATIENCE
+    while torn and time.monotonic() < deadline and time.monotonic() - steady < _STEADY:
+        time.sleep(_STEADY / 10)
+        found = [one for guid in torn if (one := containers.read_policy(session.directory, domain, domain.policy_dn(guid)))]
+        again = _read_states(session, found, extra, everything=everything)
+        if {guid: _picture(state) for guid, state in again.items()} != {guid: _picture(state) for guid, state in torn.items()}:
+            steady = time.monotonic()
+        states |= again
+        torn = {guid: state for guid, state in again.items() if _is_torn(state)}
+    return states
+
+
+def _is_torn(state: State) -> bool:
+    try:
+        return _judge_versions(state)[2]
+    except FormatError:
+        return False
+
+
+def _picture(state: State) -> tuple[Any, ...]:
+    return (state.container.version, state.gpt, state.files, state.folder)
 
 
 def _read_states(session: Session, chosen: Sequence[Container], extra: Mapping[str, set[str]], *, everything: bool) -> dict[str, State]:
@@ -698,34 +738,54 @@ def _plan(wishes: Sequence[Wish], current: Current, now: datetime.datetime) -> P
     linked, linked_after = _links_by_policy(current.targets, current.domain), _links_by_policy(future, current.domain)
     changes = []
     for wish, state, outcome, new in chosen:
-        container = state.container
-        key = dn_key(container.dn)
-        have, want = linked.get(key, []), linked_after.get(key, [])
-        work = Work(
-            container.guid,
-            container.dn,
-            container.folder,
-            wish,
-            current,
-            new,
-            new or outcome.writes,
-            _own_placements(key, placements, current, future),
-            {current.targets[target].dn: placements.get(target, ()) for target in _unwanted(wish, key, current)},
-            {
-                current.targets[target].dn: blocked
-                for target, blocked in blocks.items()
-                if blocked != current.targets[target].blocks_inheritance and any(_key(link, current) == target for link in wish.links or ())
-            },
-        )
+        key = dn_key(state.container.dn)
+        work = _work(wish, state, outcome, new, placements, blocks, current, future)
         warnings.extend(f"{wish.name}: {reason}" for reason in (() if new else outcome.repairs))
         warnings.extend(_warnings(wish, state, outcome, current))
         if work.content or work.placements or work.unlink or work.blocks:
-            before = None if new else _words(_unchanged(state), container.guid, have, current)
-            after = _words(outcome, container.guid, want, current)
+            guid = state.container.guid
+            before = None if new else _words(_unchanged(state), guid, linked.get(key, []), current)
+            after = _words(outcome, guid, linked_after.get(key, []), current)
             if new and wish.permissions:
                 after["permissions"] = _wished_permissions(wish, current)
             changes.append(Change(wish.name, before, after, work))
     return Plan(changes, warnings)
+
+
+def _work(
+    wish: Wish,
+    state: State,
+    outcome: Outcome,
+    new: bool,
+    placements: Mapping[str, tuple[Placement, ...]],
+    blocks: Mapping[str, bool],
+    current: Current,
+    future: Mapping[str, Target],
+) -> Work:
+    container = state.container
+    key = dn_key(container.dn)
+    own = _own_placements(key, placements, current, future)
+    unlink = {current.targets[target].dn: placements.get(target, ()) for target in _unwanted(wish, key, current)}
+    targets = {_key(link, current) for link in wish.links or ()}
+    block = {
+        current.targets[target].dn: blocked
+        for target, blocked in blocks.items()
+        if target in targets and blocked != current.targets[target].blocks_inheritance
+    }
+    changes = new or outcome.changed_files or outcome.attributes or outcome.writes_descriptor or own or unlink or block
+    return Work(
+        container.guid,
+        container.dn,
+        container.folder,
+        wish,
+        current,
+        new=new,
+        content=new or outcome.writes,
+        only_repairs=not changes,
+        placements=own,
+        unlink=unlink,
+        blocks=block,
+    )
 
 
 def _state_of(
@@ -846,22 +906,28 @@ def _blocks(wishes: Sequence[Wish], current: Current) -> tuple[dict[str, bool], 
 
 def _place(value: str | None, placements: Sequence[Placement], mine: str | None = None) -> str:
     """gPLink with all these links; with `mine`, with that policy's and those of policies that are linked there already."""
-    found = links.parse(value)
     if mine is not None:
-        present = {dn_key(link.dn) for link in found}
+        present = {key for key, _link in _keyed(value)}
         placements = [one for one in placements if dn_key(one.policy) == dn_key(mine) or dn_key(one.policy) in present]
-    for one in (*(one for one in placements if one.order is None), *sorted((o for o in placements if o.order), key=lambda o: o.order or 0)):
-        if not _placed(found, one):
-            found = links.place(found, one.policy, order=one.order, enabled=one.enabled, enforced=one.enforced)
-    result = links.serialise(found)
-    return value or "" if links.parse(value) == found else result
+    text_now = value or ""
+    for one in (*(one for one in placements if not one.order), *sorted((o for o in placements if o.order), key=lambda o: o.order or 0)):
+        if not _placed(_keyed(text_now), one):
+            found = links.place(links.parse(text_now), one.policy, order=one.order, enabled=one.enabled, enforced=one.enforced)
+            text_now = links.serialise(found)
+    return text_now
 
 
-def _placed(found: Sequence[Link], wanted: Placement) -> bool:
+@lru_cache(maxsize=4096)
+def _keyed(value: str | None) -> tuple[tuple[str, Link], ...]:
+    """The links of a value in the order of the text, with their policies' keys. Raises `FormatError`."""
+    return tuple((dn_key(link.dn), link) for link in links.parse(value))
+
+
+def _placed(found: Sequence[tuple[str, Link]], wanted: Placement) -> bool:
     """Whether the link is there already, so set and where it should be."""
     key = dn_key(wanted.policy)
-    for number, link in enumerate(reversed(found), 1):
-        if dn_key(link.dn) == key:
+    for number, (other, link) in enumerate(reversed(found), 1):
+        if other == key:
             where = wanted.order is None or number == min(wanted.order, len(found))
             return where and (link.enabled, link.enforced) == (wanted.enabled, wanted.enforced)
     return False
@@ -887,7 +953,7 @@ def _unwanted(wish: Wish, key: str, current: Current) -> list[str]:
 
 def _linked(target: Target) -> set[str]:
     try:
-        return {dn_key(link.dn) for link in links.parse(target.links)}
+        return {key for key, _link in _keyed(target.links)}
     except FormatError:
         return set()
 
@@ -917,10 +983,10 @@ def _own_placements(
     """The targets where this policy's link has to be made, changed or moved, with all links that `config` wants there."""
     found = {}
     for target, wanted in placements.items():
-        if any(dn_key(one.policy) == key for one in wanted):
-            before, after = links.parse(current.targets[target].links), links.parse(future[target].links)
-            if before != after and not all(_placed(before, one) for one in wanted if dn_key(one.policy) == key):
-                found[current.targets[target].dn] = wanted
+        mine = [one for one in wanted if dn_key(one.policy) == key]
+        before = current.targets[target].links
+        if mine and before != future[target].links and not all(_placed(_keyed(before), one) for one in mine):
+            found[current.targets[target].dn] = wanted
     return found
 
 
@@ -928,13 +994,12 @@ def _links_by_policy(targets: Mapping[str, Target], domain: Domain) -> dict[str,
     found: dict[str, list[Words]] = {}
     for target in targets.values():
         try:
-            parsed = links.parse(target.links)
+            keyed = _keyed(target.links)
         except FormatError:
             continue
         word = domain.target_word(target.dn)
         seen = set()
-        for number, link in enumerate(reversed(parsed), 1):
-            key = dn_key(link.dn)
+        for number, (key, link) in enumerate(reversed(keyed), 1):
             if key not in seen:
                 seen.add(key)
                 item = {"target": word, "order": number, "enabled": link.enabled, "enforced": link.enforced}
@@ -960,11 +1025,34 @@ def _folder_descriptor(descriptor: SecurityDescriptor | None, domain: Domain) ->
 
 def _transact(session: Session, work: Work) -> None:
     """Carry a wish out on a policy as it is now, under its lock; what somebody else has done since it was read is kept."""
+    try:
+        _locked(session, work)
+    except sysvol.AccessRefused:
+        # on Samba the file system's own permissions may be narrower than the descriptors; setting those again mends them
+        if not (work.current.domain.is_samba and _widened(session, work)):
+            raise
+        _locked(session, work)
+
+
+def _widened(session: Session, work: Work) -> bool:
+    """Set the descriptors of the whole folder again, where the account may."""
+    container = _read_container(session, work)
+    descriptor = _file_descriptor(container.descriptor, work.current.domain)
+    if descriptor is None:
+        return False
+    try:
+        session.sysvol.set_descriptors([container.folder], descriptor)
+        session.sysvol.set_descriptors(list(session.sysvol.walk([container.folder])), descriptor)
+    except UserError:
+        return False
+    return True
+
+
+def _locked(session: Session, work: Work) -> None:
     container = _read_container(session, work)
     domain = work.current.domain
     folder = container.folder
-    on_folder = _folder_descriptor(container.descriptor, domain)
-    session.sysvol.make_folders([folder], on_folder)
+    session.sysvol.make_folders([folder], _folder_descriptor(container.descriptor, domain))
     session.sysvol.make_folders([f"{folder}\\{name}" for name in _FOLDERS], _file_descriptor(container.descriptor, domain))
     with session.sysvol.lock(f"{folder}\\{GPT_INI}") as held:
         for _attempt in range(_ATTEMPTS):

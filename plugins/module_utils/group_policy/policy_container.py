@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ansible_collections.certlogon.core.plugins.module_utils.directory.names import escape_filter, escape_rdn, rdn_value, split_dn
 from ansible_collections.certlogon.core.plugins.module_utils.directory.security import SecurityDescriptor, Sid
@@ -139,6 +140,7 @@ class Target:
         return bool(self.options & BLOCKED)
 
 
+@lru_cache(maxsize=65536)
 def dn_key(dn: str) -> str:
     """A distinguished name without case and without spaces between its parts: equal for equal objects."""
     return ",".join(split_dn(dn)).casefold()

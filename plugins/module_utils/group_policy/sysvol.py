@@ -14,11 +14,11 @@ import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.certlogon.core.plugins.module_utils.directory.connection import ConnectionOptions
-from ansible_collections.certlogon.core.plugins.module_utils.directory.security import SecurityDescriptor
+from ansible_collections.certlogon.core.plugins.module_utils.directory.security import Acl, SecurityDescriptor
 from ansible_collections.certlogon.core.plugins.module_utils.errors import SessionLost, UserError
 from ansible_collections.certlogon.core.plugins.module_utils.libraries import (
     smb_connection,
@@ -195,7 +195,7 @@ class Sysvol:
 
     def make_folders(self, paths: Iterable[str], descriptor: SecurityDescriptor | None) -> None:
         """Make those of these folders that are not there, parents first, each with the descriptor (None: what it inherits)."""
-        steps = (_set_security(descriptor),) if descriptor else ()
+        steps = tuple(_set_security(descriptor)) if descriptor else ()
         for path in sorted(paths, key=lambda name: name.count("\\")):
             access = _READ_ATTRIBUTES | _SYNCHRONIZE | (_WRITE_DAC | _WRITE_OWNER | _READ_CONTROL if descriptor else 0)
             answer = self._run([_Request(path, access, steps, _CREATE, _DIRECTORY)])[0]
@@ -205,7 +205,9 @@ class Sysvol:
     def set_descriptors(self, paths: Sequence[str], descriptor: SecurityDescriptor) -> None:
         """Owner, group and DACL of files and folders, as one."""
         access = _READ_CONTROL | _WRITE_DAC | _WRITE_OWNER
-        for path, answer in zip(paths, self._run([_Request(path, access, (_set_security(descriptor),)) for path in paths]), strict=True):
+        for path, answer in zip(
+            paths, self._run([_Request(path, access, tuple(_set_security(descriptor))) for path in paths]), strict=True
+        ):
             if answer.status != _OK:
                 raise self._refused("set the permissions of", path, answer.status)
 
@@ -221,7 +223,7 @@ class Sysvol:
             access |= _READ_CONTROL | _WRITE_DAC | _WRITE_OWNER
         requests = []
         for path, data in files.items():
-            steps = [*_writes(data), *([_set_security(descriptor)] if descriptor else []), _rename(path)]
+            steps = [*_writes(data), *(_set_security(descriptor) if descriptor else []), _rename(path)]
             requests.append(_Request(temporary[path], access, tuple(steps), _CREATE, _NOT_DIRECTORY | _WRITE_THROUGH))
         answers = dict(zip(files, self._run(requests), strict=True))
         left = {path for path, answer in answers.items() if answer.status != _OK and answer.opened}
@@ -323,7 +325,8 @@ class Sysvol:
                 f"cannot {verb} {self._unc(path)}: {reason}, still after {PATIENCE:.0f} s; "
                 "find out who has it open (smbstatus, Get-SmbOpenFile) or whether the account may write there, and run again"
             )
-        return UserError(f"cannot {verb} {self._unc(path)}: {reason}")
+        kind = AccessRefused if status == _ACCESS_DENIED else UserError
+        return kind(f"cannot {verb} {self._unc(path)}: {reason}")
 
     def _run(self, requests: Sequence[_Request], *, keep_open: bool = False) -> list[_Answer]:
         """Send all requests, as many at a time as there are credits for; the answers in the same order."""
@@ -385,6 +388,10 @@ class Sysvol:
 
 class FileInUse(UserError):
     """Somebody has had the file open for longer than we were ready to wait."""
+
+
+class AccessRefused(UserError):
+    """The account may not do this with a file or folder, or the file system's own permissions are narrower than the descriptor."""
 
 
 class FileGone(UserError):
@@ -509,7 +516,18 @@ def _query_security() -> Any:
     return message
 
 
-def _set_security(descriptor: SecurityDescriptor) -> Any:
+def _set_security(descriptor: SecurityDescriptor) -> list[Any]:
+    """Owner, group and DACL.
+
+    Samba cannot express an entry for an object type in the file system's own permissions, and then leaves those as they were inherited:
+    too narrow for anybody but root. So the rest of the entries is set first, which makes them right, and all of them second.
+    """
+    plain = [ace for ace in descriptor.aces if not ace.is_object]
+    steps = [descriptor] if len(plain) == len(descriptor.aces) else [replace(descriptor, dacl=Acl(tuple(plain))), descriptor]
+    return [_set_descriptor(step) for step in steps]
+
+
+def _set_descriptor(descriptor: SecurityDescriptor) -> Any:
     message = smb_open.SMB2SetInfoRequest()
     message["info_type"] = _INFO_SECURITY
     message["additional_information"] = _OWNER_GROUP_DACL

@@ -30,12 +30,16 @@ class CallbackModule(CallbackBase):
         self._file = Path(os.environ["CERTLOGON_RESULTS"]).open("a", encoding="utf-8")  # noqa: SIM115  # open as long as the play
 
     def _write(self, status, result):
+        outcome = json.loads(self._dump_results(result._result, indent=0))
+        if "diff" in result._result:
+            # left out of what is meant for the screen
+            outcome["diff"] = result._result["diff"]
         line = {
             "host": result._host.get_name(),
             "task": result._task.get_name(),
             "action": result._task.action,
             "status": status,
-            "result": json.loads(self._dump_results(result._result, indent=0)),
+            "result": outcome,
         }
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
