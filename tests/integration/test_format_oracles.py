@@ -119,9 +119,12 @@ def test_samba_reads_every_policy_we_write_and_writes_it_again_as_it_was(lab: An
 
 def test_samba_reads_an_edited_file_of_windows(lab: Any) -> None:
     records = registry_pol.parse((vectors.folder("group-policy-certificates") / "registry.pol").read_bytes())
-    kept = certificate_blob.certificates(records)["trusted_root"][:1]
-    edited = certificate_blob.edit(records, {"trusted_root": kept}, exact=True)
-    edited = registry_pol.edit(edited, [Setting(r"Software\Policies\Microsoft\Cryptography\AutoEnrollment", "AEPolicy", "present", 4, 7)])
+    root = next(record for record in records if certificate_blob.store_of(record) == "trusted_root")
+    wanted = [
+        certificate_blob.setting("trusted_root", certificate_blob.certificate(root.data)),
+        Setting(r"Software\Policies\Microsoft\Cryptography\AutoEnrollment", "AEPolicy", "present", 4, 7),
+    ]
+    edited = registry_pol.edit(records, wanted, lambda record: certificate_blob.store_of(record) == "trusted_root")
     assert len(edited) == len(records) - 3 + 1
     answer = python(lab, READ_POLICIES, [registry_pol.serialise(edited)])[0]
     assert [entry[:2] for entry in answer["entries"]] == [[record.key, record.value] for record in edited]
@@ -166,6 +169,6 @@ def test_samba_reads_our_security_templates(lab: Any, mark: bool) -> None:
 
 
 def test_samba_reads_our_gpt_ini(lab: Any) -> None:
-    data = gpt_ini.serialise(gpt_ini.with_version(gpt_ini.new(0, "New Group Policy Object"), gpt_ini.bump(0, machine=True, user=True)))
+    data = gpt_ini.serialise(gpt_ini.with_version(gpt_ini.new(), gpt_ini.bump(0, machine=True, user=True)))
     version = lab.run("dc1", "/usr/bin/python3", "-c", READ_INI, stdin=base64.b64encode(data).decode()).stdout
     assert version == "65537"

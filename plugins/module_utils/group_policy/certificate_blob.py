@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -135,41 +134,6 @@ def store_of(record: Record) -> str | None:
     if record.value.casefold() != "blob" or leaf.casefold() != "certificates" or above.casefold() != PARENT.casefold():
         return None
     return _WORDS.get(store.casefold())
-
-
-def certificates(records: Iterable[Record]) -> dict[str, list[bytes]]:
-    """The certificates (DER) that records distribute, by word of the store. Raises `FormatError`, which names the record."""
-    found: dict[str, list[bytes]] = {}
-    for record in records:
-        store = store_of(record)
-        if store:
-            try:
-                found.setdefault(store, []).append(certificate(record.data))
-            except FormatError as error:
-                raise FormatError(f"registry.pol: {record.key}: {error}") from None
-    return found
-
-
-def edit(records: Iterable[Record], wanted: Mapping[str, Iterable[bytes]], *, exact: bool = False) -> list[Record]:
-    """The records with these certificates (DER, by word of the store); with `exact` the named stores hold no others.
-
-    A blob that holds the wanted certificate stays as it is, whoever made it.
-    """
-    records = list(records)
-    present = {record.key.casefold(): record.data for record in records if store_of(record)}
-    settings = [_setting(present, store, der) for store, ders in wanted.items() for der in ders]
-    return registry_pol.edit(records, settings, (lambda record: store_of(record) in wanted) if exact else None)
-
-
-def _setting(present: Mapping[str, bytes], store: str, der: bytes) -> Setting:
-    """The instruction with the blob that is there already, where that holds this certificate."""
-    data = present.get(key(store, der).casefold())
-    try:
-        if data is not None and certificate(data) == der:
-            return Setting(key(store, der), "Blob", "present", registry_pol.BINARY, data)
-    except FormatError:
-        pass  # replaced by a good one
-    return setting(store, der)
 
 
 def _name(store: str) -> str:

@@ -19,33 +19,23 @@ _NUMBER = re.compile(r"[0-9]{1,10}\Z")
 
 @dataclass(frozen=True)
 class GptIni:
-    """The file, its version with the index of its line, and the name it may carry (Windows writes a constant there)."""
+    """The file, its version, and the index of the line that has it."""
 
     version: int
-    display_name: str | None
     content: text.Text
     line: int
-
-    @property
-    def user(self) -> int:
-        return split(self.version)[0]
-
-    @property
-    def machine(self) -> int:
-        return split(self.version)[1]
 
 
 def parse(data: bytes) -> GptIni:
     """The file. Raises `FormatError` where it has no version."""
     content = text.decode(data, _WHAT)
-    place = _find(content, "version")
+    place = _version_line(content)
     if place is None:
         raise FormatError(f"{_WHAT}: no Version in section [General]; restore the line to the policy's versionNumber in the directory")
-    value = _value(content, place)
+    value = content.lines[place].partition("=")[2].strip()
     if not _NUMBER.match(value) or int(value) > 0xFFFFFFFF:
         raise FormatError(f"{_WHAT}: line {place + 1}: Version {value!r} is no integer from 0 to {0xFFFFFFFF}")
-    name = _find(content, "displayname")
-    return GptIni(int(value), None if name is None else _value(content, name), content, place)
+    return GptIni(int(value), content, place)
 
 
 def serialise(ini: GptIni) -> bytes:
@@ -53,13 +43,9 @@ def serialise(ini: GptIni) -> bytes:
     return text.encode(ini.content, _WHAT)
 
 
-def new(version: int = 0, display_name: str | None = None) -> GptIni:
-    """The file of a new policy. It is ANSI: other characters of the name become question marks."""
-    lines = ["[General]\r\n", f"Version={version}\r\n"]
-    if display_name is not None:
-        name = re.sub(r"[\r\n\0]", " ", display_name).strip().encode("latin-1", "replace").decode("latin-1")
-        lines.append(f"displayName={name}\r\n")
-    return parse(text.encode(text.Text(tuple(lines)), _WHAT))
+def new(version: int = 0) -> GptIni:
+    """The file of a new policy."""
+    return GptIni(version, text.Text(("[General]\r\n", f"Version={version}\r\n")), 1)
 
 
 def with_version(ini: GptIni, version: int) -> GptIni:
@@ -97,8 +83,8 @@ def _next(half: int) -> int:
     return half % 0xFFFF + 1
 
 
-def _find(content: text.Text, key: str) -> int | None:
-    """The line of a key of section [General]; the first one counts, as with Windows."""
+def _version_line(content: text.Text) -> int | None:
+    """The line of Version in section [General]; the first one counts, as with Windows."""
     general = False
     for index, line in enumerate(content.lines):
         header = _SECTION.match(line)
@@ -106,10 +92,6 @@ def _find(content: text.Text, key: str) -> int | None:
             general = header[1].lower() == "general"
         elif general:
             name, equals, _rest = line.partition("=")
-            if equals and name.strip().lower() == key:
+            if equals and name.strip().lower() == "version":
                 return index
     return None
-
-
-def _value(content: text.Text, place: int) -> str:
-    return content.lines[place].partition("=")[2].strip()

@@ -53,14 +53,6 @@ def serialise(links: Iterable[Link]) -> str:
     return "".join(link.text for link in links)
 
 
-def order(links: list[Link], dn: str) -> int | None:
-    """The link order of a policy, 1 being the highest precedence; None where it is not linked."""
-    for number, link in enumerate(reversed(links), 1):
-        if _same(link.dn, dn):
-            return number
-    return None
-
-
 def place(links: list[Link], dn: str, *, order: int | None = None, enabled: bool = True, enforced: bool = False) -> list[Link]:
     """The links with one of this policy, so set and at this link order; the others keep their text and their order among themselves.
 

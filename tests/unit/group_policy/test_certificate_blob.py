@@ -43,10 +43,8 @@ def test_every_blob_of_windows_is_made_again_byte_for_byte() -> None:
         source = sources[record.key.rpartition("\\")[2]]
         assert certificate_blob.build(source, store) == record.data
         assert registry_pol.record(certificate_blob.setting(store, source)) == record
-    held = certificate_blob.certificates(records)
-    assert {store: len(found) for store, found in held.items()} == {"trusted_root": 4, "intermediate": 33}
-    assert certificate_blob.edit(records, held, exact=True) == records
-    assert certificate_blob.edit([], held) == blobs
+    stores = [certificate_blob.store_of(record) for record in blobs]
+    assert (stores.count("trusted_root"), stores.count("intermediate")) == (4, 33)
 
 
 def test_what_a_certificate_has_not_is_left_out() -> None:
@@ -95,27 +93,6 @@ def test_a_blob_without_certificate() -> None:
 )
 def test_stores(key: str, value: str, store: str | None) -> None:
     assert certificate_blob.store_of(Record(key, value, 3, b"")) == store
-
-
-def test_editing_stores() -> None:
-    foreign = Record(r"Software\Other", "x", 1, b"y")
-    root = certificate_blob.edit([foreign], {"trusted_root": [ONE]})
-    assert root == [foreign, registry_pol.record(certificate_blob.setting("trusted_root", ONE))]
-    both = certificate_blob.edit(root, {"trusted_root": [TWO], "disallowed": [ONE]})
-    assert certificate_blob.certificates(both) == {"trusted_root": [ONE, TWO], "disallowed": [ONE]}
-    exact = certificate_blob.edit(both, {"trusted_root": [TWO]}, exact=True)
-    assert certificate_blob.certificates(exact) == {"trusted_root": [TWO], "disallowed": [ONE]}
-    assert exact[0] == foreign
-    assert certificate_blob.edit(both, {"trusted_root": [], "disallowed": []}, exact=True) == [foreign]
-
-
-def test_a_blob_of_another_tool_stays() -> None:
-    theirs = Record(certificate_blob.key("trusted_root", ONE).lower(), "Blob", 3, property_(32, ONE))
-    assert certificate_blob.edit([theirs], {"trusted_root": [ONE]}, exact=True) == [theirs]
-    broken = theirs._replace(data=property_(32, TWO))
-    assert certificate_blob.edit([broken], {"trusted_root": [ONE]}) == [broken._replace(data=certificate_blob.build(ONE))]
-    with pytest.raises(FormatError, match=r"registry.pol: software.*: certificate blob: truncated"):
-        certificate_blob.certificates([theirs._replace(data=b"x")])
 
 
 def test_key_is_the_thumbprint_in_upper_case() -> None:

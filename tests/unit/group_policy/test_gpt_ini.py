@@ -16,9 +16,8 @@ from ansible_collections.certlogon.core.tests.unit.fuzzing import mutated
 FULL = b"[General]\r\nVersion=131073\r\ndisplayName=New Group Policy Object\r\n"
 
 
-def test_reads_version_and_name() -> None:
-    ini = gpt_ini.parse(FULL)
-    assert (ini.version, ini.user, ini.machine, ini.display_name) == (131073, 2, 1, "New Group Policy Object")
+def test_reads_the_version() -> None:
+    assert gpt_ini.split(gpt_ini.parse(FULL).version) == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +59,7 @@ def test_refuses(data: bytes, message: str) -> None:
 
 def test_new() -> None:
     assert gpt_ini.serialise(gpt_ini.new()) == b"[General]\r\nVersion=0\r\n"
-    assert gpt_ini.serialise(gpt_ini.new(3, "a\r\n木")) == b"[General]\r\nVersion=3\r\ndisplayName=a  ?\r\n"
+    assert gpt_ini.parse(gpt_ini.serialise(gpt_ini.new(3))) == gpt_ini.new(3)
 
 
 @pytest.mark.parametrize(

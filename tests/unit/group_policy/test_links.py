@@ -29,11 +29,6 @@ def test_reads_what_it_writes() -> None:
     assert links.parse(None) == links.parse("") == links.parse(" ") == []
 
 
-def test_the_last_entry_of_the_text_is_the_first_in_order() -> None:
-    found = links.parse(THREE)
-    assert [links.order(found, dn(letter).upper()) for letter in "CBAX"] == [1, 2, 3, None]
-
-
 @pytest.mark.parametrize(
     ("before", "letter", "options", "after"),
     [
@@ -72,7 +67,7 @@ def test_several_are_placed_smallest_order_first() -> None:
     found = links.parse(THREE)
     for number, letter in enumerate("BXA", 1):
         found = links.place(found, dn(letter), order=number)
-    assert [links.order(found, dn(letter)) for letter in "BXAC"] == [1, 2, 3, 4]
+    assert [link.dn for link in reversed(found)] == [dn(letter) for letter in "BXAC"]
 
 
 def test_remove() -> None:
