@@ -19,7 +19,7 @@ from typing import Any
 
 from ansible_collections.certlogon.core.plugins.module_utils.directory.connection import ConnectionOptions
 from ansible_collections.certlogon.core.plugins.module_utils.directory.security import Acl, SecurityDescriptor
-from ansible_collections.certlogon.core.plugins.module_utils.errors import SessionLost, UserError
+from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, SessionLost, UserError
 from ansible_collections.certlogon.core.plugins.module_utils.libraries import (
     smb_connection,
     smb_exceptions,
@@ -152,7 +152,7 @@ class Sysvol:
         raise UserError(f"{self._unc(pending[0][0])}: the file keeps changing while it is read; try again later")
 
     def read_descriptors(self, paths: Sequence[str]) -> dict[str, SecurityDescriptor | None]:
-        """Owner, group and DACL of files and folders; None for those that are not there."""
+        """Owner, group and DACL of files and folders; None for those that are not there, an empty descriptor where it is garbage."""
         answers = self._run([_Request(path, _READ_CONTROL | _READ_ATTRIBUTES, (_query_security(),)) for path in paths])
         found: dict[str, SecurityDescriptor | None] = {}
         for path, answer in zip(paths, answers, strict=True):
@@ -161,7 +161,7 @@ class Sysvol:
             elif answer.status != _OK:
                 raise self._refused("read the permissions of", path, answer.status)
             else:
-                found[path] = SecurityDescriptor.parse(answer.data[0])
+                found[path] = _readable(answer.data[0])
         return found
 
     def list_folders(self, paths: Sequence[str]) -> dict[str, list[Item] | None]:
@@ -586,6 +586,14 @@ def _payload(request: Any, body: bytes) -> bytes | None:
         length = struct.unpack_from("<I", body, 4)[0]
         return body[8 : 8 + length]
     return None
+
+
+def _readable(data: bytes) -> SecurityDescriptor:
+    try:
+        return SecurityDescriptor.parse(data)
+    except FormatError:
+        # Samba lets files inherit entries for object types with whatever lay in memory
+        return SecurityDescriptor()
 
 
 def _items(data: bytes) -> Iterator[Item]:
