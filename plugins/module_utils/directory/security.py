@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import TypeAlias
 from uuid import UUID
 
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError
@@ -233,7 +234,7 @@ class OpaqueAce:
         return _ace_bytes(self.type, self.flags, self.body)
 
 
-AnyAce = Ace | OpaqueAce
+AnyAce: TypeAlias = "Ace | OpaqueAce"
 
 
 def _ace_bytes(kind: int, flags: int, body: bytes) -> bytes:

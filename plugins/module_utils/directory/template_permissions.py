@@ -74,6 +74,8 @@ class Access:
     grants: Mapping[Key, int]
     others: tuple[str, ...]
     inherits: bool
+    denies_late: bool = False
+    """A denial stands after what it denies, and so has no effect."""
 
     @property
     def sids(self) -> set[Sid]:
@@ -137,7 +139,8 @@ def access_of(data: bytes) -> Access:
             grants[key] = grants.get(key, 0) | rights
     if descriptor.dacl is None:
         grants[(Sid.parse("S-1-1-0"), False)] = FULL_CONTROL
-    return Access(descriptor.owner, grants, tuple(sorted({*others})), not descriptor.is_protected)
+    own = [ace.is_deny for ace in descriptor.aces if not ace.is_inherited and (ace.is_deny or ace.is_allow)]
+    return Access(descriptor.owner, grants, tuple(sorted({*others})), not descriptor.is_protected, own != sorted(own, reverse=True))
 
 
 def _rights(ace: AnyAce) -> int | None:

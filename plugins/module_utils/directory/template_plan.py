@@ -359,7 +359,12 @@ class Planning:
             self._warnings += [f"{name}: {warning}" for warning in warnings(after, before)]
             self._warnings += self._unknown_superseded(name, after)
         if descriptor is not None:
-            found = weaknesses(after, access_of(descriptor), self._current.name_of)
+            access = access_of(descriptor)
+            if access.denies_late:
+                self._warnings.append(
+                    f"{name}: permissions: a denial stands after what it denies and has no effect; remove it and add it again"
+                )
+            found = weaknesses(after, access, self._current.name_of)
             if self._strict:
                 self._problems.collect(f"config: {name}: {weakness} (refused because of strict)" for weakness in found)
             else:

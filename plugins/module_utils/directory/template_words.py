@@ -297,7 +297,7 @@ def to_attributes(words: Words, vocabulary: Vocabulary) -> dict[str, Any]:
     usages = tuple(map(vocabulary.usages.oid, words["extended_key_usages"]))
     policies = words.get("application_policies")
     in_step = usages if words["schema_version"] > 1 else ()
-    major, _, minor = words["revision"].partition(".")
+    major, minor = words["revision"].split(".")
     signatures = words["signatures"]
     return {
         "displayName": words.get("display_name"),
