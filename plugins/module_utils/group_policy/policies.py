@@ -340,7 +340,10 @@ class GroupPolicies(Resource[Session, Current]):
         rendered = []
         now = datetime.datetime.now(datetime.timezone.utc)
         for wish, entry in zip(_wishes(params), params["config"], strict=True):
-            files = content.edit(dict.fromkeys(KNOWN), wish.content, exact=True, now=now)
+            try:
+                files = content.edit(dict.fromkeys(KNOWN), wish.content, exact=True, now=now)
+            except UserError as error:
+                raise UserError(f"{wish.name}: {error}") from error
             names = {half: content.extension_names(half, None, {}, files, wish.content) for half in ("computer", "user")}
             head: Words = {"name": wish.name}
             head |= {"guid": wish.guid} if wish.guid else {}
@@ -387,7 +390,11 @@ def _wish(entry: Words, state: str) -> Wish:
         wished_links = []
     targets = [link["target"].casefold() for link in wished_links or ()]
     problems.collect(f"links: target {one!r} is listed twice" for one in sorted({one for one in targets if targets.count(one) > 1}))
-    problems.collect(f"links: order {link['order']} is not 1 or more" for link in wished_links or () if (link.get("order") or 1) < 1)
+    problems.collect(
+        f"links: order {link['order']} is not 1 or more"
+        for link in wished_links or ()
+        if link.get("order") is not None and link["order"] < 1
+    )
     for item in entry.get("permissions") or ():
         if item.get("principal") and item.get("rights") is None:
             problems.add(f"permissions: {item['principal']}: rights is missing; an empty list takes the principal's entries away")
@@ -564,7 +571,7 @@ def evolve(state: State, wish: Wish, current: Current, now: datetime.datetime) -
     if not writes_descriptor:
         repairs += _judge_folder(state, current.domain)
     wanted: dict[str, tuple[str | int, str | int]] = {
-        "displayName": (container.name, wish.name),
+        "displayName": (container.name, _name(wish, container)),
         "flags": (container.flags, container.flags if wish.flags is None else wish.flags),
         "gPCWQLFilter": (container.wmi_filter or "", _wmi_value(wish, container, current)),
         "gPCMachineExtensionNames": ((container.machine_extensions or "").strip(), names["computer"]),
@@ -573,7 +580,7 @@ def evolve(state: State, wish: Wish, current: Current, now: datetime.datetime) -
     attributes: dict[str, str | int | None] = {name: new for name, (old, new) in wanted.items() if old != new}
     return Outcome(
         files,
-        wish.name,
+        _name(wish, container),
         container.flags if wish.flags is None else wish.flags,
         str(wanted["gPCWQLFilter"][1]) or None,
         names["computer"],
@@ -586,6 +593,11 @@ def evolve(state: State, wish: Wish, current: Current, now: datetime.datetime) -
         tuple(repairs),
         state.folder is None or writes_descriptor or bool(repairs),
     )
+
+
+def _name(wish: Wish, container: Container) -> str:
+    """Only who says which policy is meant by its identifier can mean another name."""
+    return wish.name if wish.guid else container.name
 
 
 def _unchanged(state: State) -> Outcome:
@@ -845,7 +857,7 @@ def _warnings(wish: Wish, state: State, outcome: Outcome, current: Current) -> l
                 f"{wish.name}: Windows clients skip its {' and '.join(missing)} content of the {half} half, for the directory object does "
                 "not name the client-side extension; change any of it by this module to have it named, or name it in option extensions"
             )
-    if state.container.name != wish.name:
+    if state.container.name != outcome.name:
         found.append(f"{wish.name}: the policy {state.container.guid} is called {state.container.name!r} and gets this name")
     return found
 
