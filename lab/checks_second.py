@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socketserver
 import sys
@@ -24,7 +25,8 @@ MOUNTED = "/srv/certlogon"
 FILES = "/srv/files"
 SOCKET = "/run/certlogon-lab.sock"
 WORK = "/root/test"
-VECTORS = f"{WORK}/vectors"
+TREE = f"{WORK}/tree"
+SHARED = f"{WORK}/shared"
 
 
 def name() -> str:
@@ -51,7 +53,7 @@ def install(job: Job) -> str:
     with pip_cache():
         job.run(control("python3", "-m", "venv", VENV))
         pip = [f"{VENV}/bin/pip", "install", "--disable-pip-version-check", "--no-input", "--cache-dir=/var/cache/pip", "--upgrade"]
-        job.run(control(*pip, "--upgrade-strategy=eager", f"{mounted}[test,kerberos]", online=True))
+        job.run(control(*pip, "--upgrade-strategy=eager", f"{mounted}[test]", online=True))
     versions = "import platform, ansible.release as r; print(f'Python {platform.python_version()}, ansible-core {r.__version__}')"
     return job.output(control(f"{VENV}/bin/python", "-c", versions)).strip()
 
@@ -70,7 +72,7 @@ def pip_cache() -> Iterator[None]:
 # ---- its tests
 
 
-def pytest(job: Job, folder: str, environment: Mapping[str, str]) -> None:
+def pytest(job: Job, folder: str, environment: Mapping[str, str], *further: str) -> None:
     report = f"{WORK}/{job.step.name}.xml"
     options = [
         f"--rootdir={MOUNTED}",
@@ -81,14 +83,15 @@ def pytest(job: Job, folder: str, environment: Mapping[str, str]) -> None:
         "--color=no",
     ]
     # The checkout gives the tests and the lab's package; the collection comes from the wheel.
-    options += ["-o", f"pythonpath={MOUNTED}", f"{MOUNTED}/{folder}"]
+    options += ["-o", f"pythonpath={TREE} {MOUNTED}", *further, "--durations=10", f"{MOUNTED}/{folder}"]
     everywhere = {
         "HYPOTHESIS_STORAGE_DIRECTORY": f"{WORK}/hypothesis",
-        "CERTLOGON_VECTORS": VECTORS,
+        "CERTLOGON_VECTORS": f"{SHARED}/vectors",
         "PATH": f"{VENV}/bin:/usr/sbin:/usr/bin",
     }
     settings = [f"{key}={value}" for key, value in {**everywhere, **environment}.items()]
-    job.run(control("mkdir", "-p", WORK))
+    job.run(control("mkdir", "-p", f"{TREE}/ansible_collections/certlogon/core"))
+    job.run(control("ln", "-sfn", f"{MOUNTED}/tests", f"{TREE}/ansible_collections/certlogon/core/tests"))
     script = f'cd {WORK} && exec env "$@"'
     code = job.run(control("sh", "-c", script, "sh", *settings, f"{VENV}/bin/python", "-m", "pytest", *options), ends=None)
     found = seen_from_here(report)
@@ -102,18 +105,41 @@ def pytest(job: Job, folder: str, environment: Mapping[str, str]) -> None:
 
 def unit(job: Job) -> None:
     vectors = Path(job.environment["CERTLOGON_VECTORS"])
-    if vectors.is_dir():
-        shutil.copytree(vectors, seen_from_here(VECTORS), dirs_exist_ok=True)
+    for folder in (vectors, vectors.parent / "reference"):
+        if folder.is_dir():
+            shutil.copytree(folder, seen_from_here(f"{SHARED}/{folder.name}"), dirs_exist_ok=True)
     pytest(job, "tests/unit", {})
 
 
 def integration(job: Job) -> None:
     with relay():
-        pytest(job, "tests/integration", {"CERTLOGON_LAB_RELAY": SOCKET})
+        # test_lab.py is about the lab, which runs on the machine.
+        pytest(job, "tests/integration", {"CERTLOGON_LAB_RELAY": SOCKET}, f"--ignore={MOUNTED}/tests/integration/test_lab.py")
 
 
 def site(job: Job) -> str:
-    raise StepSkipped("not written yet")
+    """The whole roll-out on this lab's domain as a user of the wheel runs it; the second run must change nothing."""
+    if not (CHECKOUT / "inventories/lab/domains.py").is_file():
+        raise StepSkipped("there is no inventory of the lab")
+    write_inventory(job, seen_from_here(f"{WORK}/inventory"))
+    playbook = [f"{VENV}/bin/ansible-playbook", "certlogon.core.site", "-i", f"{WORK}/inventory"]
+    job.run(control(*playbook))
+    recap = job.output(control(*playbook))
+    job.note(recap)
+    found = re.search(r"ok=(\d+)\s+changed=(\d+)", recap)
+    if found is None or found[2] != "0":
+        raise StepFailed(f"the second run of certlogon.core.site changed {found[2] if found else 'nobody knows what'}")
+    return f"second run: ok={found[1]} changed=0"
+
+
+def write_inventory(job: Job, folder: Path) -> None:
+    """inventories/lab as plain files, with the paths that hold on the control host."""
+    status = Lab(name()).status()
+    listed = job.output([sys.executable, CHECKOUT / "inventories/lab/domains.py", "--list"], env={"CERTLOGON_LAB": name()})
+    variables = moved(json.loads(listed)["_meta"]["hostvars"], status["files"]["folder"], FILES)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "hosts.json").write_text(json.dumps({"domains": {"hosts": variables}}))
+    shutil.copytree(CHECKOUT / "inventories/lab/group_vars", folder / "group_vars", dirs_exist_ok=True)
 
 
 # ---- from the control host to its lab

@@ -251,7 +251,7 @@ def pytest(job: Job, *arguments: str, prefix: Sequence[str] = (), coverage: bool
     temporary = OUT / "tmp" / job.step.name
     temporary.parent.mkdir(exist_ok=True)
     measured = ["-m", "coverage", "run", f"--rcfile={OUT / 'coverage.ini'}"] if coverage else []
-    options = ["-o", f"cache_dir={OUT / 'pytest_cache'}", f"--basetemp={temporary}", f"--junitxml={report}", "--color=no"]
+    options = ["-o", f"cache_dir={OUT / 'pytest_cache'}", f"--basetemp={temporary}", f"--junitxml={report}", "--color=no", "--durations=10"]
     code = job.run([*prefix, sys.executable, *measured, "-m", "pytest", *options, *arguments], ends=None, env=env)
     if report.is_file():
         job.tests = junit_tally([report])
