@@ -60,7 +60,10 @@ def plain(value: Any) -> Any:
         return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
-    for kind in (bool, str, int, float, bytes):
+    if isinstance(value, str):
+        return str.__str__(value)  # str(value) would call the subclass, and ansible-core before 2.19 keeps its own kind there
+    kinds: tuple[type[Any], ...] = (bool, int, float, bytes)
+    for kind in kinds:
         if isinstance(value, kind):
             return value if type(value) is kind else kind(value)
     return value

@@ -79,3 +79,14 @@ def test_repeated_values_are_written_twice() -> None:
 def test_anything_but_variables_is_refused() -> None:
     with pytest.raises(AnsibleFilterError, match="a dictionary of variables is needed, not list"):
         FilterModule().filters()["to_inventory"]([])
+
+
+class Stubborn(str):
+    """Text as ansible-core 2.17 marks it: its own kind even of str()."""
+
+    def __str__(self) -> str:
+        return self
+
+
+def test_marked_text_is_text() -> None:
+    assert to_inventory({Stubborn("a"): [Stubborn("b")]}, Stubborn("c")) == "---\n# c\na:\n  - b\n"
