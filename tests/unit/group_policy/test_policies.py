@@ -374,7 +374,7 @@ def test_rendered_offline() -> None:
     rendered = resource.render(params(wanted, state="rendered"))[0]
     assert rendered["registry"] == [{"half": "computer", "key": "K", "value": "V", "state": "present", "type": "dword", "data": 16}]
     assert rendered["status"] == "enabled" and rendered["links"][0]["target"] == "domain" and "extensions" not in rendered
-    with pytest.raises(UserError, match="One: .* is no dword"):
+    with pytest.raises(UserError, match=r"One: .* is no dword"):
         resource.render(params({"name": "One", "registry": [{"key": "K", "value": "V", "type": "dword", "data": "x"}]}, state="rendered"))
 
 
