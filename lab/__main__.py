@@ -24,9 +24,7 @@ def parser() -> argparse.ArgumentParser:
     def command(name: str, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
         if name not in ("list", "prepare"):
-            added.add_argument(
-                "--name", default=lab_name(), help=f"which lab (default: {DEFAULT_NAME})"
-            )
+            added.add_argument("--name", default=lab_name(), help=f"which lab (default: {DEFAULT_NAME})")
         return added
 
     up = command("up", "Start the lab; does nothing if it runs.")

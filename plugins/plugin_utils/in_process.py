@@ -65,5 +65,5 @@ def plain(value: Any) -> Any:
     kinds: tuple[type[Any], ...] = (bool, int, float, bytes)
     for kind in kinds:
         if isinstance(value, kind):
-            return value if type(value) is kind else kind(value)
+            return value if type(value) is kind else kind(value)  # pylint: disable=unidiomatic-typecheck
     return value

@@ -185,7 +185,8 @@ class Bench:
     def samba_first(self, count: int) -> Run:
         """Create and fill as many policies; it knows no services, security options or preferences. At most 20: each costs seconds."""
         commands = " ".join(
-            f'guid=$(samba-tool gpo create other-{number} -H ldap://$SERVER -U "$ACCOUNT" | sed -n "s/.* created as //p"); {self.load("$guid", 1)}; '
+            f'guid=$(samba-tool gpo create other-{number} -H ldap://$SERVER -U "$ACCOUNT" | sed -n "s/.* created as //p"); '
+            f"{self.load('$guid', 1)}; "
             'samba-tool gpo del $guid -H ldap://$SERVER -U "$ACCOUNT" > /dev/null;'
             for number in range(count)
         )

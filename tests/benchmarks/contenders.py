@@ -80,7 +80,7 @@ def module_task(module: str, config: list[dict[str, Any]]) -> list[dict[str, Any
 
 def ldap_tasks(dump: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """community.general: each object made, then its attributes kept; without ACL, OID object and binary values."""
-    wanted, _ = pickle.loads(dump.read_bytes())  # written by floor.py
+    wanted, _current = pickle.loads(dump.read_bytes())  # written by floor.py
     objects = []
     for dn, entry in wanted.items():
         attributes = {

@@ -42,7 +42,7 @@ def timed(command: Sequence[str], log: Path, environment: Mapping[str, str] | No
     with log.open("wb") as output:
         started = time.perf_counter()
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment)
-        _, status, usage = os.wait4(process.pid, 0)
+        _pid, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
@@ -53,7 +53,7 @@ def timed(command: Sequence[str], log: Path, environment: Mapping[str, str] | No
 def interleaved(contenders: Mapping[str, Callable[[], Run]], rounds: int, before: Callable[[], None] | None = None) -> dict[str, Series]:
     """Each contender once a round, so that a slow minute of the machine meets all of them; `before` restores the state, untimed."""
     series = {name: Series() for name in contenders}
-    for _ in range(rounds):
+    for _round in range(rounds):
         for name, contender in contenders.items():
             if before:
                 before()

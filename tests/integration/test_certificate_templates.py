@@ -349,8 +349,8 @@ def test_two_who_give_the_forest_its_arc(lab: Any, templates: Run, run_resource:
     foreign = "msPKI-Cert-Template-OID: 1.3.6.1.4.1.311.21.8.1.1.1.1.1.1"
     third = {"name": f"{NAME}Three", "based_on": "User"}
     arc = shown(done)["oid"].rsplit(".", 2)[0]
-    action = lambda: lab.ldbmodify(f"dn: {OIDS}\nchangetype: modify\nreplace: msPKI-Cert-Template-OID\n{foreign}\n")  # noqa: E731
-    failed = run_resource(Meanwhile(action), [third])
+    change = f"dn: {OIDS}\nchangetype: modify\nreplace: msPKI-Cert-Template-OID\n{foreign}\n"
+    failed = run_resource(Meanwhile(lambda: lab.ldbmodify(change)), [third])
     lab.ldbmodify(f"dn: {OIDS}\nchangetype: modify\nreplace: msPKI-Cert-Template-OID\nmsPKI-Cert-Template-OID: {arc}\n")
     assert "was given the OID arc 1.3.6.1.4.1.311.21.8.1.1.1.1.1.1 while this ran" in failed["msg"]
     assert third["name"] not in names(lab)

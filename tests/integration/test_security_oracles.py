@@ -63,11 +63,11 @@ def ask(lab: Any, script: str, question: Any) -> Any:
 def descriptors(count: int) -> list[SecurityDescriptor]:
     dice = random.Random(20)
     made = []
-    for _ in range(count):
+    for _index in range(count):
         aces = []
-        for _ in range(dice.randrange(6)):
+        for _ace in range(dice.randrange(6)):
             kind = dice.choice([0, 1, 5, 6])
-            guids = [dice.choice([None, ENROLL, AUTO_ENROLL]) if kind > 1 else None for _ in range(2)]
+            guids = [dice.choice([None, ENROLL, AUTO_ENROLL]) if kind > 1 else None for _guid in range(2)]
             sid = dice.choice(
                 [DOMAIN.child(dice.randrange(500, 2000)), Sid.parse("S-1-5-11"), Sid.parse("S-1-1-0"), Sid.parse("S-1-5-32-544")]
             )

@@ -127,7 +127,7 @@ def judge_smart_card_policy(lab: Any) -> None:
 
 
 def judge_trust_policy(lab: Any) -> None:
-    pushed = {key for key, _, _ in read_policy(lab, TRUST)["machine"]}
+    pushed = {key for key, *_rest in read_policy(lab, TRUST)["machine"]}
     for store, file in (("root", "root_ca"), ("ca", "issuing_ca")):
         thumbprint = hashlib.sha1(der(lab.files[file])).hexdigest()
         assert rf"software\policies\microsoft\systemcertificates\{store}\certificates\{thumbprint}" in pushed

@@ -89,7 +89,7 @@ def go(shelf: Shelf, *config: dict[str, Any], state: str = "merged", check_mode:
 
 def test_create_update_delete():
     shelf = Shelf({"a": box("a"), "b": box("b", size=1)})
-    result, _ = go(shelf, box("a"), box("b", "blue"), box("c"))
+    result, _warnings = go(shelf, box("a"), box("b", "blue"), box("c"))
     assert result["changed"] is True
     assert "failed" not in result
     assert result["changes"] == [{"name": "b", "action": "update"}, {"name": "c", "action": "create"}]
@@ -99,7 +99,7 @@ def test_create_update_delete():
     ]
     assert shelf.calls == ["check", "open", "read", "authorize", "apply b", "apply c", "read", "close"]
     assert go(shelf, box("a"), box("b", "blue"), box("c"))[0] == {"changed": False, "changes": [], "diff": []}
-    result, _ = go(shelf, box("c"), state="deleted")
+    result, _warnings = go(shelf, box("c"), state="deleted")
     assert result["changes"] == [{"name": "c", "action": "delete"}]
     assert result["diff"][0]["before"] == {"name": "c", "colour": "red"} and result["diff"][0]["after"] == {}
 
@@ -123,7 +123,7 @@ def test_check_mode_predicts_and_does_not_write():
 
 def test_a_failing_object_does_not_stop_the_others():
     shelf = Shelf({}, {"b": UserError("b is nailed down")})
-    result, _ = go(shelf, box("a"), box("b"), box("c"))
+    result, _warnings = go(shelf, box("a"), box("b"), box("c"))
     assert result["failed"] is True and result["changed"] is True
     assert result["msg"] == "b: b is nailed down"
     assert result["changes"] == [
@@ -136,13 +136,13 @@ def test_a_failing_object_does_not_stop_the_others():
 
 
 def test_nothing_written_is_not_changed():
-    result, _ = go(Shelf({}, {"a": UserError("no")}), box("a"))
+    result, _warnings = go(Shelf({}, {"a": UserError("no")}), box("a"))
     assert result["failed"] is True and result["changed"] is False and result["diff"] == []
 
 
 def test_lost_session_stops_attempts_and_says_so():
     shelf = Shelf({}, {"b": SessionLost("dc1 went away"), "read": SessionLost("dc1 went away")})
-    result, _ = go(shelf, box("a"), box("b"), box("c"))
+    result, _warnings = go(shelf, box("a"), box("b"), box("c"))
     assert "apply c" not in shelf.calls
     assert [change.get("msg") for change in result["changes"]] == [
         "written, but not read back: dc1 went away",
@@ -153,7 +153,7 @@ def test_lost_session_stops_attempts_and_says_so():
 
 
 def test_mismatch_after_writing_names_both_values():
-    result, _ = go(Shelf({}, {"a": {"colour": "grey"}}), box("a", size=2))
+    result, _warnings = go(Shelf({}, {"a": {"colour": "grey"}}), box("a", size=2))
     assert result["failed"] is True
     assert result["msg"] == "a: colour: wrote 'red', read back 'grey'"
 
@@ -163,7 +163,7 @@ def test_what_was_deleted_and_is_still_there():
         def apply(self, session: Any, change: Change) -> None:
             pass
 
-    result, _ = go(Sticky({"a": box("a")}), box("a"), state="deleted")
+    result, _warnings = go(Sticky({"a": box("a")}), box("a"), state="deleted")
     assert result["msg"] == "a: written, but read back as still there; did somebody else change it meanwhile?"
 
 
@@ -172,7 +172,7 @@ def test_diffs_and_mismatches_show_what_the_resource_shows():
         def shown(self, words: dict[str, Any]) -> dict[str, Any]:
             return {**words, "colour": words["colour"].upper()}
 
-    result, _ = go(Curtained({"a": box("a")}, {"a": {"colour": "grey"}}), box("a", "blue"))
+    result, _warnings = go(Curtained({"a": box("a")}, {"a": {"colour": "grey"}}), box("a", "blue"))
     assert result["diff"][0]["before"] == {"colour": "RED"} and result["diff"][0]["after"] == {"colour": "BLUE"}
     assert result["msg"] == "a: colour: wrote 'BLUE', read back 'GREY'"
 
@@ -182,7 +182,7 @@ def test_names_are_compared_without_case():
         def objects(self, current: dict[str, Any]) -> dict[str, Any]:
             return {name.upper(): words for name, words in current.items()}
 
-    result, _ = go(Loud({}), box("a"))
+    result, _warnings = go(Loud({}), box("a"))
     assert "failed" not in result
     assert go(Loud({"a": box("a")}), {"name": "a"}, state="gathered")[0]["gathered"] == [box("a")]
 

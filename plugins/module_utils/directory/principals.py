@@ -140,12 +140,12 @@ def _means(name: str, entry: Entry, directory: Directory) -> bool:
     account = (entry.text("sAMAccountName") or "").casefold()
     domain = _domain_of(entry.dn, directory.domains)
     if "\\" in name:
-        prefix, _, plain = name.rpartition("\\")
+        prefix, _backslash, plain = name.rpartition("\\")
         return account == plain.casefold() and domain.casefold() == prefix.casefold()
     if "=" in name and "," in name:
         return entry.dn.casefold() == name.casefold()
     if "@" in name:
-        plain, _, suffix = name.casefold().partition("@")
+        plain, _at, suffix = name.casefold().partition("@")
         dns = ".".join(part.partition("=")[2] for part in directory.domains.get(domain, "").split(",")).casefold()
         return (entry.text("userPrincipalName") or "").casefold() == name.casefold() or (account == plain and dns == suffix)
     return account == name.casefold()

@@ -12,12 +12,12 @@ import binascii
 import copy
 import datetime
 import textwrap
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from ansible_collections.certlogon.core.plugins.module_utils.certificates import certificate as certificates
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import Certificate
@@ -88,7 +88,7 @@ OPTIONS: dict[str, Any] = {
         "elements": "dict",
         "options": {
             "half": {"type": "str", "choices": ["computer", "user"], "default": "computer"},
-            "key": {"type": "str", "required": True},
+            "key": {"type": "str", "required": True, "no_log": False},
             "value": {"type": "str", "default": ""},
             "type": {"type": "str"},
             "data": {"type": "raw"},

@@ -104,8 +104,7 @@ def read_permissions(aces: Sequence[AnyAce]) -> tuple[list[Permission], list[Any
     """The entries that words can say, and those that they cannot."""
     mine: dict[tuple[Sid, bool], list[AnyAce]] = {}
     for ace in aces:
-        if _has_words(ace):
-            assert isinstance(ace, Ace)
+        if isinstance(ace, Ace) and _has_words(ace):
             mine.setdefault((ace.sid, ace.is_deny), []).append(ace)
     found: list[Permission] = []
     said: set[int] = set()

@@ -1074,7 +1074,8 @@ def _locked(session: Session, work: Work) -> None:
 
 
 def _attempted(session: Session, work: Work, held: sysvol.HeldFile) -> bool:
-    assert work.wish is not None
+    if work.wish is None:
+        raise AssertionError("only a policy that is wished for is written")
     container = _read_container(session, work)
     folder, domain = container.folder, work.current.domain
     state = _fresh_state(session, container, work, held.read())

@@ -8,11 +8,11 @@ attributes and filters that are not asked for stay.
 from __future__ import annotations
 
 import uuid
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from xml.etree import ElementTree
 from xml.parsers import expat
 
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, UserError

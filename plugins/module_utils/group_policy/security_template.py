@@ -154,7 +154,7 @@ def parse(data: bytes) -> Template:
     template = Template(text.decode(data, _WHAT))
     for entry in template._entries:
         _check(entry)
-    _ = template._services, template._registry_values
+    _read_all = template._services, template._registry_values
     return template
 
 

@@ -558,7 +558,8 @@ def _deletion(path: str, *, folder: bool = False) -> _Request:
 
 def _listing(path: str, pages: int = 2) -> _Request:
     """Two pages: the second one says that there is no more, unless the folder is a very full one."""
-    return _Request(path, _READ_DATA | _READ_ATTRIBUTES | _SYNCHRONIZE, tuple(_query_directory() for _ in range(pages)), options=_DIRECTORY)
+    queries = tuple(_query_directory() for _page in range(pages))
+    return _Request(path, _READ_DATA | _READ_ATTRIBUTES | _SYNCHRONIZE, queries, options=_DIRECTORY)
 
 
 def _query_directory() -> Any:

@@ -82,6 +82,7 @@ def test_bundles(data: bytes | str) -> None:
         (SIGNED[:60], "is no PKCS#7|is no certificate"),
         (base64.b64encode(b"not a certificate").decode(), "is no certificate"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",  # the data differs from run to run
 )
 def test_refuses(data: bytes | str, message: str) -> None:
     with pytest.raises(FormatError, match=message) as error:

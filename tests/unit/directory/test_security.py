@@ -67,7 +67,7 @@ descriptors = st.builds(
 def damaged(draw: st.DrawFn) -> bytes:
     """A valid descriptor with a few bytes changed, cut or added."""
     data = bytearray(bytes(draw(descriptors)))
-    for _ in range(draw(st.integers(1, 3))):
+    for _index in range(draw(st.integers(1, 3))):
         place = draw(st.integers(0, max(len(data) - 1, 0)))
         match draw(st.sampled_from(["set", "cut", "add"])):
             case "set" if data:

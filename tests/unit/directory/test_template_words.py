@@ -61,7 +61,7 @@ def _properties(value: str) -> list[str]:
 def read_ldf(text: str) -> dict[str, Any]:
     raw: dict[str, list[bytes]] = {}
     for line in text.replace("\n ", "").splitlines():
-        name, _, value = line.partition(":")
+        name, _colon, value = line.partition(":")
         raw.setdefault(name, []).append(base64.b64decode(value[1:]) if value.startswith(":") else value.strip().encode())
     return {
         **{name: int(raw[name][0]) for name in INTEGERS if name in raw},

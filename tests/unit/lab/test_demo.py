@@ -133,7 +133,7 @@ def test_a_run_is_understood_from_its_events():
 def test_a_long_diff_leaves_out_what_is_the_same():
     before = {f"option{number}": 1 for number in range(20)}
     after = before | {"option2": 2, "option15": 3}
-    kinds = [kind for kind, _ in ObjectChange("r", "t", "m", "n", "update", before, after).diff()]
+    kinds = [kind for kind, _text in ObjectChange("r", "t", "m", "n", "update", before, after).diff()]
     assert kinds.count("@") == 1
     assert (kinds.count("+"), kinds.count("-")) == (2, 2)
 

@@ -19,8 +19,8 @@ from lab.progress import Progress
 
 def test_a_dn_and_an_account_name_occur_once():
     entries = company.entries()
-    dns = [dn.lower() for dn, _ in entries]
-    names = [attributes["sAMAccountName"] for _, attributes in entries if "sAMAccountName" in attributes]
+    dns = [dn.lower() for dn, _attributes in entries]
+    names = [attributes["sAMAccountName"] for _dn, attributes in entries if "sAMAccountName" in attributes]
     assert len(dns) == len(set(dns))
     assert len(names) == len(set(names)) > 40
 
@@ -35,7 +35,7 @@ def test_parents_come_before_children():
 
 
 def test_members_exist():
-    names = {attributes.get("sAMAccountName") for _, attributes in company.entries()}
+    names = {attributes.get("sAMAccountName") for _dn, attributes in company.entries()}
     for group, members in (company.GROUPS | company.BUILT_IN_GROUPS).items():
         assert set(members) <= names, group
 
@@ -46,7 +46,7 @@ def test_account_names_are_ascii():
 
 
 def test_passwords_differ_and_are_complex():
-    passwords = [company.new_password() for _ in range(50)]
+    passwords = [company.new_password() for _index in range(50)]
     assert len(set(passwords)) == 50
     for password in passwords:
         assert len(password) == 24

@@ -142,8 +142,8 @@ def parsed(rendered):
 
 def test_is_self_contained(rendered, parsed):
     assert not re.search(r"https?://(?!www\.w3\.org)|@import|url\(", rendered)
-    assert {tag for tag, _ in parsed.tags}.isdisjoint({"script", "link", "img", "iframe"})
-    assert all("src" not in attributes and "href" not in attributes for _, attributes in parsed.tags)
+    assert {tag for tag, _attributes in parsed.tags}.isdisjoint({"script", "link", "img", "iframe"})
+    assert all("src" not in attributes and "href" not in attributes for _tag, attributes in parsed.tags)
 
 
 def test_escapes_what_the_domain_says(rendered, parsed):
