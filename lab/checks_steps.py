@@ -227,11 +227,13 @@ def units(job: Job) -> None:
 
 def link_vectors(job: Job, copy: Path) -> None:
     """ansible-test hands no variable of ours on; the tests look beside the checkout."""
-    vectors, link = Path(job.environment["CERTLOGON_VECTORS"]), copy.parent / "shared/vectors"
-    link.parent.mkdir(exist_ok=True)
-    link.unlink(missing_ok=True)
-    if vectors.is_dir():
-        link.symlink_to(vectors)
+    vectors = Path(job.environment["CERTLOGON_VECTORS"])
+    for folder in (vectors, vectors.parent / "reference"):
+        link = copy.parent / "shared" / folder.name
+        link.parent.mkdir(exist_ok=True)
+        link.unlink(missing_ok=True)
+        if folder.is_dir():
+            link.symlink_to(folder)
 
 
 def documentation(job: Job) -> None:

@@ -18,7 +18,8 @@ NOW = datetime.datetime.now(datetime.timezone.utc)
 
 
 def root_dse(ahead=datetime.timedelta(0)):
-    return session.Entry("", {"currentTime": [(NOW - ahead).strftime("%Y%m%d%H%M%S.0Z").encode()]})
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return session.Entry("", {"currentTime": [(now - ahead).strftime("%Y%m%d%H%M%S.0Z").encode()]})
 
 
 @pytest.mark.parametrize(
