@@ -163,7 +163,8 @@ def ruff(job: Job) -> None:
 
 def mypy(job: Job) -> None:
     common = [str(BIN / "mypy"), f"--cache-dir={OUT / 'mypy_cache'}"]
-    job.run([*common, "--strict", "-p", "ansible_collections.certlogon.core.plugins.module_utils"])
+    for part in ("module_utils", "plugin_utils"):
+        job.run([*common, "--strict", "-p", f"ansible_collections.certlogon.core.plugins.{part}"])
     job.run([*common, "lab"])
 
 

@@ -25,10 +25,12 @@ class InProcessAction(ActionBase):  # type: ignore[misc]  # ansible ships no typ
     def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         if self._needs_module():
-            return result | self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val)
+            result.update(self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val))
+            return result
         checked = ArgumentSpecValidator(self.resource.argument_spec(), **self.resource.rules()).validate(self._task.args)
         if checked.error_messages:
-            return result | {"failed": True, "msg": self._refusal(checked)}
+            result.update(failed=True, msg=remove_values(self._refusal(checked), checked._no_log_values))
+            return result
         warnings = [entry["warning"] for entry in checked._warnings]
         try:
             outcome = run(self.resource, plain(checked.validated_parameters), check_mode=self._task.check_mode, warn=warnings.append)
@@ -36,7 +38,8 @@ class InProcessAction(ActionBase):  # type: ignore[misc]  # ansible ships no typ
             outcome = {"failed": True, "msg": str(error)}
         if warnings:
             outcome["warnings"] = warnings
-        return result | remove_values(outcome, checked._no_log_values)
+        result.update(remove_values(outcome, checked._no_log_values))
+        return result
 
     def _needs_module(self) -> bool:
         """Only the module process can honour another connection, async, become or environment."""
