@@ -81,6 +81,10 @@ class Resource(ABC, Generic[Session, Current]):
         """What makes an object of `config` one of its kind; compared without case."""
         return str(entry[self.key])
 
+    def distinguish(self, entry: Words) -> str:
+        """What no two entries of `config` may have in common; for kinds whose names need not be unique, more than the name."""
+        return self.identify(entry)
+
     def check(self, params: Mapping[str, Any]) -> None:
         """Raise `UserError` for what is wrong with the request by itself, before anything is connected."""
 
@@ -169,17 +173,17 @@ def _refuse_duplicates(resource: Resource[Any, Any], desired: Iterable[Words]) -
     seen: set[str] = set()
     problems = Problems()
     for entry in desired:
-        name = resource.identify(entry)
-        if name.casefold() in seen:
-            problems.add(f"config: {resource.key} {name!r} is listed twice; put all of its options into one entry")
-        seen.add(name.casefold())
+        key = resource.distinguish(entry).casefold()
+        if key in seen:
+            problems.add(f"config: {resource.key} {resource.identify(entry)!r} is listed twice; put all of its options into one entry")
+        seen.add(key)
     problems.raise_any()
 
 
 def _selected(resource: Resource[Any, Any], desired: Iterable[Words], found: Mapping[str, Words]) -> list[Words]:
     """All objects, or those that `config` names."""
     names = {resource.identify(entry).casefold() for entry in desired}
-    return [words for name, words in found.items() if not names or name.casefold() in names]
+    return [words for name, words in found.items() if not names or names & {name.casefold(), resource.identify(words).casefold()}]
 
 
 def _apply(resource: Resource[Any, Any], session: Any, outcomes: list[_Outcome]) -> None:

@@ -455,6 +455,22 @@ def test_domain_admins_can_edit_what_others_made(lab: Any, run_resource: Callabl
     assert not run_resource(GroupPolicies(), [{"name": NAME}, {"name": OTHER}], "deleted", **account).get("failed")
 
 
+def test_two_policies_of_one_name(lab: Any, run_resource: Callable[..., Any]) -> None:
+    """Windows' console allows it; an export has both, told apart by their identifiers, and takes them back."""
+    run_resource(GroupPolicies(), [{"name": NAME}, {"name": OTHER}])
+    lab.ldbmodify(f"dn: CN={guid_of(lab, OTHER)},{POLICIES}\nchangetype: modify\nreplace: displayName\ndisplayName: {NAME}\n")
+    both = gathered(run_resource, NAME)
+    try:
+        assert len(both) == 2 and both[0]["guid"] != both[1]["guid"]
+        assert not run_resource(GroupPolicies(), both, "replaced")["changed"]
+        one = {"name": NAME, "guid": both[1]["guid"], "services": [{"name": "SCardSvr", "startup": "automatic"}]}
+        assert run_resource(GroupPolicies(), [one])["changed"] and not run_resource(GroupPolicies(), [one])["changed"]
+        with pytest.raises(UserError, match="2 policies have it; set guid"):
+            run_resource(GroupPolicies(), [{"name": NAME}])
+    finally:
+        run_resource(GroupPolicies(), [{"name": NAME, "guid": words["guid"]} for words in both], "deleted")
+
+
 def test_bad_input_is_named_at_once(lab: Any, run_resource: Callable[..., Any]) -> None:
     odd = Path(lab.files["odd_certificates"])
     bad = {

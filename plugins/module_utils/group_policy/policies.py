@@ -220,6 +220,10 @@ class GroupPolicies(Resource[Session, Current]):
         **content.OPTIONS,
     }
 
+    def distinguish(self, entry: Words) -> str:
+        """Two policies may have one name, as long as their identifiers tell them apart."""
+        return f"{entry['name'].strip()} {entry.get('guid') or ''}"
+
     def check(self, params: Mapping[str, Any]) -> None:
         if params["state"] in ("merged", "replaced", "rendered"):
             _wishes(params)
