@@ -297,7 +297,7 @@ def molecule(job: Job) -> None:
     cache = {"MOLECULE_EPHEMERAL_DIRECTORY": str(OUT / "molecule"), "MOLECULE_PROJECT_DIRECTORY": str(CHECKOUT)}
     try:
         # Its closing table calls a failed idempotence step successful; the exit code tells the truth.
-        job.run([*in_lab(name), str(BIN / "molecule"), "test"], cwd=CHECKOUT / "extensions", env={**cache, "CERTLOGON_LAB": name})
+        job.run([*in_lab(name), str(BIN / "molecule"), "test"], env={**cache, "CERTLOGON_LAB": name})
     finally:
         job.run([sys.executable, "-m", "lab", "down", "--name", name], ends=None)
 

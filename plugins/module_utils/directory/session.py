@@ -35,7 +35,7 @@ _PERMISSIVE_MODIFY = "1.2.840.113556.1.4.1413"
 _TREE_DELETE = "1.2.840.113556.1.4.805"
 
 Warn = Callable[[str], None]
-Value = bytes | str | int
+Value = bytes | str | int  # pylint: disable=unsupported-binary-operation  # judged for Python 3.8
 
 
 class DirectoryError(UserError):

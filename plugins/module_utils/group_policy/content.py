@@ -46,7 +46,7 @@ GPT_INI = "GPT.INI"
 _REGISTRY = {"computer": COMPUTER_REGISTRY, "user": USER_REGISTRY}
 _KNOWN = {path.casefold(): path for path in KNOWN}
 
-Files = Mapping[str, bytes | None]
+Files = Mapping[str, bytes | None]  # pylint: disable=unsupported-binary-operation  # judged for Python 3.8
 """Contents by path relative to the policy's folder; None for a file that is not there."""
 
 OPTIONS: dict[str, Any] = {

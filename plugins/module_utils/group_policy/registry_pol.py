@@ -18,7 +18,7 @@ HEADER = b"PReg\x01\0\0\0"
 MAXIMUM_SIZE = 0xFFFF
 """Bytes of data an instruction may carry by the specification. Larger ones are read and kept, but not made."""
 
-Data = str | int | Sequence[str] | bytes
+Data = str | int | Sequence[str] | bytes  # pylint: disable=unsupported-binary-operation  # judged for Python 3.8
 
 NONE, STRING, EXPAND_STRING, BINARY, DWORD, DWORD_BIG_ENDIAN, LINK, MULTI_STRING, QWORD = 0, 1, 2, 3, 4, 5, 6, 7, 11
 
@@ -397,7 +397,9 @@ def _place(items: list[tuple[Record, _Target]], target: _Target, wanted: Setting
     for index, (_one, other) in enumerate(items):
         if other == target:
             found.append(index)
-        elif (other not in waiting and _clears(other, target)) or (other in done and _clears(target, other)):
+        elif (other not in waiting and _clears(other, target)) or (
+            other in done and _clears(target, other)  # pylint: disable=arguments-out-of-order
+        ):
             floor = index + 1
     if found and found[-1] >= floor:
         old = items[found[-1]][0]
