@@ -14,7 +14,7 @@ import pytest
 
 from ansible_collections.certlogon.core.plugins.module_utils.directory.connection import ConnectionOptions
 from ansible_collections.certlogon.core.plugins.module_utils.errors import SessionLost, UserError
-from ansible_collections.certlogon.core.plugins.module_utils.group_policy import policies, policy_container, sysvol
+from ansible_collections.certlogon.core.plugins.module_utils.group_policy import policy_container, sysvol
 from ansible_collections.certlogon.core.plugins.module_utils.group_policy.policies import GroupPolicies
 from ansible_collections.certlogon.core.plugins.module_utils.group_policy.sysvol import Sysvol
 
@@ -275,7 +275,7 @@ def test_directory_edited_by_others_meanwhile(
         calls.append(arguments)
         return original(*arguments)
 
-    monkeypatch.setattr(policies.containers, "commit", late)
+    monkeypatch.setattr(policy_container, "commit", late)
     result = run_resource(GroupPolicies(), [wanted(2)])
     assert result["changed"] and "failed" not in result, result.get("msg")
     assert len(calls) == 2 and int(attributes(lab)["versionnumber"][0]) == 10

@@ -14,10 +14,15 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.certlogon.core.plugins.module_utils.directory.principals import Principal
 from ansible_collections.certlogon.core.plugins.module_utils.directory.security import SddlContext, SecurityDescriptor, Sid
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
-from ansible_collections.certlogon.core.plugins.module_utils.group_policy import descriptors, policies
+from ansible_collections.certlogon.core.plugins.module_utils.group_policy import descriptors
+from ansible_collections.certlogon.core.plugins.module_utils.group_policy import policy_marks as marks
 from ansible_collections.certlogon.core.plugins.module_utils.group_policy.content import COMPUTER_REGISTRY, KNOWN
-from ansible_collections.certlogon.core.plugins.module_utils.group_policy.policies import Current, GroupPolicies, State
+from ansible_collections.certlogon.core.plugins.module_utils.group_policy.policies import GroupPolicies
 from ansible_collections.certlogon.core.plugins.module_utils.group_policy.policy_container import Container, Domain, Target, dn_key
+from ansible_collections.certlogon.core.plugins.module_utils.group_policy.policy_links import place
+from ansible_collections.certlogon.core.plugins.module_utils.group_policy.policy_outcome import evolve
+from ansible_collections.certlogon.core.plugins.module_utils.group_policy.policy_state import DEFAULT_POLICIES, Current, Outcome, State
+from ansible_collections.certlogon.core.plugins.module_utils.group_policy.policy_wishes import derived_guid, wishes
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Change, Plan
 
 SID = Sid.parse("S-1-5-21-1-2-3")
@@ -85,13 +90,13 @@ def test_a_new_policy() -> None:
     change = plan(current(), {"name": "New", **SERVICE}).changes[0]
     assert (change.name, change.action, change.before) == ("New", "create", None)
     assert change.after and change.after["services"] == [{"name": "SCardSvr", "startup": "automatic", "security": ""}]
-    assert change.details.new and change.details.guid == policies.derived_guid(DOMAIN, "new", []) == change.after["guid"]
+    assert change.details.new and change.details.guid == derived_guid(DOMAIN, "new", []) == change.after["guid"]
 
 
 def test_derived_identifiers_do_not_collide() -> None:
-    first = policies.derived_guid(DOMAIN, "Name", [])
-    second = policies.derived_guid(DOMAIN, "Name", [first])
-    assert first != second and first == policies.derived_guid(DOMAIN, "NAME", [second])
+    first = derived_guid(DOMAIN, "Name", [])
+    second = derived_guid(DOMAIN, "Name", [first])
+    assert first != second and first == derived_guid(DOMAIN, "NAME", [second])
     renamed = state(first, "Something else")
     assert plan(current(renamed), {"name": "Name"}).changes[0].details.guid == second
 
@@ -161,12 +166,12 @@ def test_merged_and_replaced_attributes() -> None:
 # ---- versions and repairs
 
 
-def outcome(one: State, wanted: dict[str, Any]) -> policies.Outcome:
+def outcome(one: State, wanted: dict[str, Any]) -> Outcome:
     world = current(one)
-    wish = policies._wishes(params(wanted))[0]
+    wish = wishes(params(wanted))[0]
     import datetime
 
-    return policies.evolve(one, wish, world, datetime.datetime.now(datetime.timezone.utc))
+    return evolve(one, wish, world, datetime.datetime.now(datetime.timezone.utc))
 
 
 USER_VALUE = {"registry": [{"half": "user", "key": "K", "value": "V", "type": "dword", "data": 1}]}
@@ -195,7 +200,7 @@ def test_versions(one: State, wanted: dict[str, Any], version: int) -> None:
     assert outcome(one, {"name": "One", **wanted}).version == version
 
 
-MARKED = policies._with_mark(b"[General]\r\nVersion=0\r\n")
+MARKED = marks.with_mark(b"[General]\r\nVersion=0\r\n")
 
 
 @pytest.mark.parametrize(
@@ -230,14 +235,14 @@ def test_broken_version_file() -> None:
 
 def test_marks_come_and_go() -> None:
     plain = b"[General]\r\nVersion=7\r\ndisplayName=New\r\n"
-    marked = policies._with_mark(plain)
-    assert policies._marked(marked) and not policies._marked(plain) and plain in marked
-    assert policies._with_mark(marked) == marked
-    assert policies._with_version(marked, 8) == plain.replace(b"7", b"8")
-    assert policies._with_version(None, 3) == b"[General]\r\nVersion=3\r\n"
-    assert policies._marked(policies._with_mark(None)) and not policies._marked(b"\xff\xfea")
+    marked = marks.with_mark(plain)
+    assert marks.marked(marked) and not marks.marked(plain) and plain in marked
+    assert marks.with_mark(marked) == marked
+    assert marks.with_version(marked, 8) == plain.replace(b"7", b"8")
+    assert marks.with_version(None, 3) == b"[General]\r\nVersion=3\r\n"
+    assert marks.marked(marks.with_mark(None)) and not marks.marked(b"\xff\xfea")
     wide = b"\xff\xfe" + "[General]\r\nVersion=7\r\n".encode("utf-16-le")
-    assert policies._with_version(policies._with_mark(wide), 7) == wide
+    assert marks.with_version(marks.with_mark(wide), 7) == wide
 
 
 # ---- permissions
@@ -281,7 +286,7 @@ def test_links(text: str | None, wanted: dict[str, Any], expected: str) -> None:
     world = current(state(), links={UNIT: text} if text else {})
     work = plan(world, {"name": "One", "links": [{"target": "Corp/Workstations", **wanted}]}).changes[0].details
     assert set(work.placements) == {UNIT}
-    assert policies._place(text, work.placements[UNIT], work.dn) == expected
+    assert place(text, work.placements[UNIT], work.dn) == expected
     again = current(state(), links={UNIT: expected})
     assert plan(again, {"name": "One", "links": [{"target": UNIT, **wanted}]}) == Plan([], [])
 
@@ -296,7 +301,7 @@ def test_several_links_end_up_in_order_whatever_the_order_of_writing() -> None:
     found = plan(current(state(), state(TWO, "Two"), links={UNIT: foreign}), *config)
     text: str = foreign
     for change in found.changes:
-        text = policies._place(text, change.details.placements[UNIT], change.details.dn)
+        text = place(text, change.details.placements[UNIT], change.details.dn)
     new = found.changes[2].details.guid
     assert text == link(new) + foreign + link(TWO) + link(ONE)
     assert {change.name: change.after["links"][0]["order"] for change in found.changes if change.after} == {"Two": 2, "One": 1, "New": 4}
@@ -354,7 +359,7 @@ def test_deleting() -> None:
     assert [(change.name, change.action) for change in found] == [("One", "delete"), ("Half gone", "delete")]
     assert set(found[0].details.unlink) == {UNIT} and found[1].details.guid == TWO
     with pytest.raises(UserError, match="Windows needs this policy"):
-        plan(current(state(policies.DEFAULT_POLICIES[0], "Default Domain Policy")), {"name": "Default Domain Policy"}, state="deleted")
+        plan(current(state(DEFAULT_POLICIES[0], "Default Domain Policy")), {"name": "Default Domain Policy"}, state="deleted")
     with pytest.raises(UserError, match="2 policies have this name"):
         plan(current(state(), state(TWO)), {"name": "One"}, state="deleted")
 
