@@ -25,6 +25,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.certlogon.core.plugins.module_utils.directory.connection import CONNECTION
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Resource, run
+from lab.errors import LabError
 from lab.labs import Lab
 
 HERE = Path(__file__).resolve().parent
@@ -85,7 +86,7 @@ class LabUnderTest:
                 connection.sendall(json.dumps(request).encode() + b"\n")
                 answer: dict[str, Any] = json.loads(connection.makefile().readline())
             if "error" in answer:
-                pytest.fail(answer["error"])
+                raise LabError(answer["error"])
             return answer
         lab = Lab(os.environ.get("CERTLOGON_LAB") or "default")
         if request["action"] == "status":

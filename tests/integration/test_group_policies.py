@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ WORKSTATIONS = f"OU=Workstations,OU=Corp,{BASE}"
 SITE = f"CN=Default-First-Site-Name,CN=Sites,CN=Configuration,{BASE}"
 SHARE = "/var/lib/samba/sysvol/corp.example/Policies"
 SCRIPTS = "{42B5FAAE-6536-11D2-AE5A-0000F87571E3}{40B6664F-4972-11D1-A7CA-0000F87571E3}"
+
+needs_kerberos = pytest.mark.skipif(find_spec("gssapi") is None, reason="the Python library gssapi is not installed")
 
 
 @pytest.fixture(autouse=True)
@@ -418,7 +421,12 @@ def test_wmi_filter_name_and_status(lab: Any, run_resource: Callable[..., Any]) 
 
 @pytest.mark.parametrize(
     "options",
-    [{"auth": "ntlm"}, {"auth": "kerberos"}, {"auth": "simple", "tls": "ldaps"}, {"use_pdc_emulator": False}],
+    [
+        {"auth": "ntlm"},
+        pytest.param({"auth": "kerberos"}, marks=needs_kerberos),
+        {"auth": "simple", "tls": "ldaps"},
+        {"use_pdc_emulator": False},
+    ],
     ids=lambda options: "-".join(map(str, options.values())),
 )
 def test_ways_to_sign_in(lab: Any, run_resource: Callable[..., Any], connection_as: Callable[..., Any], options: dict[str, Any]) -> None:
