@@ -362,14 +362,14 @@ def _target(wanted: Setting) -> _Target:
     return key, state, frozenset()
 
 
-def _clears(target: _Target, other: _Target) -> bool:
+def _clears(first: _Target, second: _Target) -> bool:
     """Whether the first instruction undoes the second where it comes later."""
-    key, kind, names = target
+    key, kind, names = first
     if kind == "keys_absent":
-        return any(under(other[0], f"{key}\\{name}") for name in names)
-    if key != other[0] or other[1] != "value":
+        return any(under(second[0], f"{key}\\{name}") for name in names)
+    if key != second[0] or second[1] != "value":
         return False
-    return kind == "values_cleared" or (kind == "values_absent" and other[2] <= names)
+    return kind == "values_cleared" or (kind == "values_absent" and second[2] <= names)
 
 
 def _says(one: Record, wanted: Setting) -> bool:
@@ -397,9 +397,7 @@ def _place(items: list[tuple[Record, _Target]], target: _Target, wanted: Setting
     for index, (_one, other) in enumerate(items):
         if other == target:
             found.append(index)
-        elif (other not in waiting and _clears(other, target)) or (
-            other in done and _clears(target, other)  # pylint: disable=arguments-out-of-order
-        ):
+        elif (other not in waiting and _clears(other, target)) or (other in done and _clears(target, other)):
             floor = index + 1
     if found and found[-1] >= floor:
         old = items[found[-1]][0]
