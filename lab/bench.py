@@ -111,7 +111,7 @@ def page(results: list[dict[str, Any]], facts: dict[str, Any]) -> str:
         "# Benchmarks",
         "",
         f"Made by `./certlogon bench` on {facts['date']}: {facts['cores']} cores, {versions}.",
-        "The domain controller (Samba) ran on the same machine.",
+        "The domain controller (Samba) ran on the same machine, without fsync, which would cost all contenders' writes the same.",
         "",
         "Seconds of whole processes, median of the runs in brackets, contenders interleaved; an empty play",
         "(playbooks) or interpreter (the floor), measured in the same run, is subtracted: "
@@ -119,7 +119,7 @@ def page(results: list[dict[str, Any]], facts: dict[str, Any]) -> str:
         "",
         "- **certlogon**: one task, a list of objects.",
         "- **community.general**: `ldap_entry` and `ldap_attrs` in a loop, without ACL, OID object and binary attributes.",
-        "- **samba-tool**: `gpo create` and `gpo load` (first), `gpo show` (unchanged), `gpo load` (one change), at most 20 policies. It",
+        "- **samba-tool**: `gpo create` and `gpo load` (first), `gpo show` (unchanged), `gpo load` (one change), up to 20 policies. It",
         "  writes registry values only, compares nothing, and has no words for services, security options and preferences.",
         "- **floor**: a bare ldap3 and smbprotocol script that reads, compares and writes the same bytes and knows nothing of them.",
         "",
