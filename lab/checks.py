@@ -57,6 +57,7 @@ def main(arguments: list[str]) -> int:
         shutil.rmtree(steps.OUT / "dist", ignore_errors=True)
         steps.prepare(users)
         end_labs_of_dead_runs()
+        end_own_labs()  # of a dead run that had our number
         runner = Runner(steps.OUT, CHECKOUT, steps.environment(users))
         stopped = False
         try:

@@ -155,6 +155,7 @@ class Runner:
         self._turn = threading.Condition()
         self._running: list[str] = []
         self._processes: set[subprocess.Popen[bytes]] = set()
+        self._threads: list[threading.Thread] = []
         self._stopped = False
         self._live = sys.stdout.isatty()
 
@@ -178,14 +179,20 @@ class Runner:
             with self._turn:
                 self._processes.discard(process)
 
-    def stop(self) -> None:
-        """End all commands that run, and start no further step."""
-        with self._turn:
-            self._stopped = True
-            for process in self._processes:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGTERM)
-            self._turn.notify_all()
+    def stop(self, patience: float = 15) -> None:
+        """End all commands that run, start no further step, and wait until the lanes have noticed."""
+        self._stopped = True
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with self._turn:
+                for process in self._processes:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(process.pid, number)
+                self._turn.notify_all()
+            end = time.monotonic() + patience
+            for thread in self._threads:
+                thread.join(max(0, end - time.monotonic()))
+            if not any(thread.is_alive() for thread in self._threads):
+                return
 
     # ---- lanes
 
@@ -193,10 +200,10 @@ class Runner:
         """Run the steps, one lane a thread; a lane without work of its own helps the other."""
         waiting = list(steps)
         self._names = frozenset(step.name for step in steps)
-        threads = [threading.Thread(target=self._lane, args=(lane, waiting), daemon=True) for lane in lanes]
-        for thread in threads:
+        self._threads = [threading.Thread(target=self._lane, args=(lane, waiting), daemon=True) for lane in lanes]
+        for thread in self._threads:
             thread.start()
-        for thread in threads:
+        for thread in self._threads:
             while thread.is_alive():
                 thread.join(0.2)
 
