@@ -26,6 +26,7 @@ TEMPLATE = [
     "msPKI-Private-Key-Flag", "msPKI-Certificate-Name-Flag", "msPKI-Minimal-Key-Size", "msPKI-Template-Schema-Version",
     "msPKI-Template-Minor-Revision", "msPKI-Cert-Template-OID", "msPKI-Certificate-Application-Policy", "nTSecurityDescriptor",
 ]  # fmt: skip
+OID = ["cn", "flags", "displayName", "msPKI-Cert-Template-OID"]
 POLICY = [
     "cn",
     "displayName",
@@ -82,13 +83,8 @@ def templates(mode: str, file: Path) -> None:
     connection = connect()
     services = f"CN=Public Key Services,CN=Services,{naming_contexts(connection)[1]}"
     found = search(connection, f"CN=Certificate Templates,{services}", "(objectClass=pKICertificateTemplate)", TEMPLATE)
+    oids = search(connection, f"CN=OID,{services}", "(objectClass=msPKI-Enterprise-Oid)", OID)
     if mode == "dump":
-        oids = search(
-            connection,
-            f"CN=OID,{services}",
-            "(objectClass=msPKI-Enterprise-Oid)",
-            ["cn", "flags", "displayName", "msPKI-Cert-Template-OID"],
-        )
         wanted = {dn: {**entry, "objectClass": [b"top", b"pKICertificateTemplate"]} for dn, entry in found.items() if PREFIX in dn}
         ours = {entry["msPKI-Cert-Template-OID"][0] for entry in wanted.values()}
         registered = {
@@ -99,10 +95,9 @@ def templates(mode: str, file: Path) -> None:
         file.write_bytes(pickle.dumps((wanted, registered)))
         return
     wanted, registered = pickle.loads(file.read_bytes())  # our own file, written by `dump`
-    if mode == "first":
-        for dn, entry in registered.items():
-            write(connection, dn, entry, None)
-    compare_and_write(connection, wanted, found, expected={"first": len(wanted), "unchanged": 0, "one-change": 1}[mode])
+    counts = {"first": len(wanted), "unchanged": 0, "one-change": 1}
+    compare_and_write(connection, registered, oids, expected=counts[mode] if mode == "first" else 0)
+    compare_and_write(connection, wanted, found, expected=counts[mode])
 
 
 def compare_and_write(connection: Any, wanted: dict[str, Any], found: dict[str, Any], expected: int) -> None:
