@@ -20,6 +20,8 @@ from xml.etree import ElementTree
 from lab.errors import LabError
 
 TAIL = 25
+LONGEST = 30 * 60.0
+"""Seconds that a command may take; one that hangs is a failure, not an endless run."""
 
 
 class StepFailed(Exception):
@@ -174,7 +176,11 @@ class Runner:
         except OSError as error:
             raise StepFailed(f"{command[0]}: {error.strerror}") from None
         try:
-            return process.wait()
+            return process.wait(LONGEST)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise StepFailed(f"{Path(command[0]).name} did not end within {LONGEST / 60:.0f} minutes") from None
         finally:
             with self._turn:
                 self._processes.discard(process)

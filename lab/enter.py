@@ -110,6 +110,7 @@ def execute(command: list[str], env: dict[str, str]) -> None:
 
 
 def run(spec: dict[str, Any]) -> int:
+    numbers = os.open("/proc", os.O_RDONLY | os.O_CLOEXEC)  # processes by our own numbers
     prepare(spec)
     me = os.getpid()
     child = os.fork()
@@ -117,6 +118,10 @@ def run(spec: dict[str, Any]) -> int:
         try:
             if spec["detach"]:
                 os.setsid()
+                if os.fork():  # an orphan of the host, which its first process reaps; ours might belong to one that reaps nobody
+                    os._exit(0)
+                os.write(spec["tell"], os.readlink("self", dir_fd=numbers).encode())
+                os.close(spec["tell"])
             else:
                 die_with_parent(me)
             if spec["cwd"]:
@@ -126,7 +131,7 @@ def run(spec: dict[str, Any]) -> int:
             print(f"{spec['command'][0]}: {error.strerror or error}", file=sys.stderr)
             os._exit(127 if isinstance(error, FileNotFoundError) else 126)
     if spec["detach"]:
-        os.write(spec["tell"], str(child).encode())
+        os.waitpid(child, 0)
         return 0
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _frame: os.kill(child, received))

@@ -86,6 +86,12 @@ def test_a_step_that_is_stopped_ends(runner):
     assert states == {"long": "failed"}
 
 
+def test_a_command_that_hangs_fails_the_step(runner, monkeypatch):
+    monkeypatch.setattr(checks_runner, "LONGEST", 0.3)
+    assert run(runner, Step("long", "long", lambda job: job.run(["sleep", "60"]))) == {"long": "failed"}
+    assert "did not end within" in runner.results["long"].detail
+
+
 def test_commands_have_their_environment_and_log(runner):
     def greet(job: Job) -> str:
         job.run(["sh", "-c", "echo $GREETING $NAME"], env={"NAME": "you"})
