@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -172,7 +173,8 @@ class Answer(socketserver.StreamRequestHandler):
             answer = respond(Lab(name()), json.loads(self.rfile.readline()))
         except LabError as error:
             answer = {"error": str(error)}
-        self.wfile.write(json.dumps(answer).encode() + b"\n")
+        with contextlib.suppress(BrokenPipeError):  # who asked is gone
+            self.wfile.write(json.dumps(answer).encode() + b"\n")
 
 
 def respond(lab: Lab, request: Mapping[str, Any]) -> dict[str, Any]:
