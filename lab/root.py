@@ -36,6 +36,9 @@ PACKAGES = (
     *("softhsm2", "opensc", "gnutls-bin", "openssl", "faketime"),
     # the control host: Ansible in a virtual environment of its own
     *("python3", "python3-venv", "python3-dev", "gcc", "libkrb5-dev", "git", "openssh-client", "sshpass"),
+    # the stand-in for the Windows CA host; a host that Ansible manages over SSH; a timer; a judge of certificates
+    *("python3-cryptography", "python3-asn1crypto", "python3-gssapi", "python3-ldap3", "python3-pyspnego"),
+    *("openssh-server", "cron", "zlint"),
     *("iproute2", "iputils-ping", "procps", "less", "ca-certificates"),
 )
 DPKG_SETTINGS = """\
