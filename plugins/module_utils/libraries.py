@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import ldap3
     import ldap3.core.exceptions as ldap3_exceptions
     import ldap3.protocol.sasl.sasl as ldap3_sasl
+    import pkcs11
     import smbprotocol
     import smbprotocol.connection as smb_connection
     import smbprotocol.exceptions as smb_exceptions
@@ -28,16 +29,26 @@ if TYPE_CHECKING:
     import spnego.channel_bindings as spnego_channel_bindings
     from cryptography import x509
     from cryptography.hazmat import primitives as crypto
-    from cryptography.hazmat.primitives.serialization import pkcs7
+    from cryptography.hazmat.primitives.asymmetric import ec as crypto_ec
+    from cryptography.hazmat.primitives.asymmetric import padding as crypto_padding
+    from cryptography.hazmat.primitives.asymmetric import rsa as crypto_rsa
+    from cryptography.hazmat.primitives.asymmetric import utils as crypto_signatures
+    from cryptography.hazmat.primitives.serialization import pkcs7, pkcs12
 
 # name here -> (module, distribution)
 _LIBRARIES = {
     "crypto": ("cryptography.hazmat.primitives", "cryptography"),
+    "crypto_ec": ("cryptography.hazmat.primitives.asymmetric.ec", "cryptography"),
+    "crypto_padding": ("cryptography.hazmat.primitives.asymmetric.padding", "cryptography"),
+    "crypto_rsa": ("cryptography.hazmat.primitives.asymmetric.rsa", "cryptography"),
+    "crypto_signatures": ("cryptography.hazmat.primitives.asymmetric.utils", "cryptography"),
     "dns_resolver": ("dns.resolver", "dnspython"),
     "ldap3": ("ldap3", "ldap3"),
     "ldap3_exceptions": ("ldap3.core.exceptions", "ldap3"),
     "ldap3_sasl": ("ldap3.protocol.sasl.sasl", "ldap3"),
     "pkcs7": ("cryptography.hazmat.primitives.serialization.pkcs7", "cryptography"),
+    "pkcs11": ("pkcs11", "python-pkcs11"),
+    "pkcs12": ("cryptography.hazmat.primitives.serialization.pkcs12", "cryptography"),
     "smb_connection": ("smbprotocol.connection", "smbprotocol"),
     "smb_exceptions": ("smbprotocol.exceptions", "smbprotocol"),
     "smb_open": ("smbprotocol.open", "smbprotocol"),
@@ -79,11 +90,17 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "crypto",
+    "crypto_ec",
+    "crypto_padding",
+    "crypto_rsa",
+    "crypto_signatures",
     "dns_resolver",
     "ldap3",
     "ldap3_exceptions",
     "ldap3_sasl",
     "pkcs7",
+    "pkcs11",
+    "pkcs12",
     "smb_connection",
     "smb_exceptions",
     "smb_open",
