@@ -20,6 +20,7 @@ description:
 extends_documentation_fragment:
   - certlogon.core.attributes
   - certlogon.core.attributes.action_group
+  - certlogon.core.authorities
   - certlogon.core.directory
 options:
   config:

@@ -15,6 +15,7 @@ description:
 extends_documentation_fragment:
   - certlogon.core.attributes
   - certlogon.core.attributes.action_group
+  - certlogon.core.authorities
   - certlogon.core.directory
 options:
   config:
@@ -27,7 +28,7 @@ options:
       name:
         description: >-
           The name of the CA (attribute C(cn) of the C(pKIEnrollmentService) object, [MS-WCCE] 2.2.2.11.2.1), compared without case.
-          An unknown one is an error.
+          An unknown one is an error, unless it is among O(expected_authorities).
         type: str
         required: true
       templates:

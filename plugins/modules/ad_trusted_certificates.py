@@ -17,6 +17,7 @@ description:
 extends_documentation_fragment:
   - certlogon.core.attributes
   - certlogon.core.attributes.action_group
+  - certlogon.core.authorities
   - certlogon.core.directory
 options:
   config:
@@ -55,10 +56,24 @@ options:
           content:
             description: The certificate as PEM or base64 text.
             type: str
+          enrollment_service:
+            description: >-
+              Name of an enterprise CA, whose certificate is read from its C(pKIEnrollmentService) object (attribute C(cACertificate),
+              [MS-WCCE] 2.2.2.11.2) in the same session, as its installation or renewal left it there.
+            type: str
+          chain:
+            description: >-
+              Which certificate of the O(config[].certificates[].enrollment_service) is meant. V(authority) is its own, V(root) the
+              self-signed one that it chains up to through C(CN=AIA) and C(CN=Certification Authorities).
+            type: str
+            choices:
+              - authority
+              - root
+            default: authority
           sha256:
             description: >-
               SHA-256 of the DER. A certificate that has another one is refused.
-              With O(state=deleted) it may stand alone, without path and content.
+              With O(state=deleted) it may stand alone, without path, content and enrollment service.
             type: str
           subject:
             description: >-
@@ -157,6 +172,13 @@ EXAMPLES = r"""
         certificates:
           - path: /etc/certlogon/issuing-ca.pem
     state: replaced
+
+- name: Trust an enterprise CA whose certificate nobody has as a file
+  certlogon.core.ad_trusted_certificates:
+    config:
+      - store: ntauth
+        certificates:
+          - enrollment_service: Corp Example Issuing CA
 
 - name: Take a rogue CA out by its fingerprint
   certlogon.core.ad_trusted_certificates:

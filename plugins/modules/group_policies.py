@@ -22,6 +22,7 @@ description:
 extends_documentation_fragment:
   - certlogon.core.attributes
   - certlogon.core.attributes.action_group
+  - certlogon.core.authorities
   - certlogon.core.directory
 options:
   config:
@@ -245,6 +246,20 @@ options:
               content:
                 description: PEM or base64 text instead of a file.
                 type: str
+              enrollment_service:
+                description: >-
+                  Name of an enterprise CA, whose certificate is read from the directory in the same session (attribute C(cACertificate) of
+                  C(pKIEnrollmentService), [MS-WCCE] 2.2.2.11.2), instead of a file.
+                type: str
+              chain:
+                description: >-
+                  Which certificate of the enrollment service is meant. V(authority) is its own, V(root) the self-signed one that it chains up
+                  to through C(CN=AIA) and C(CN=Certification Authorities).
+                type: str
+                choices:
+                  - authority
+                  - root
+                default: authority
               sha256:
                 description: The certificate's expected fingerprint; another one is refused.
                 type: str

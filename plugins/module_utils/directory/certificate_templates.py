@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from ansible_collections.certlogon.core.plugins.module_utils.directory import oids
+from ansible_collections.certlogon.core.plugins.module_utils.directory import authorities, oids
 from ansible_collections.certlogon.core.plugins.module_utils.directory import template_flags as flags
 from ansible_collections.certlogon.core.plugins.module_utils.directory.connection import CONNECTION, ConnectionOptions
 from ansible_collections.certlogon.core.plugins.module_utils.directory.security import SddlContext, Sid
@@ -33,6 +33,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.directory.template_
     Templates,
     built_in_sids,
     deletions,
+    installed,
     offline,
     principals_of,
 )
@@ -140,13 +141,14 @@ class CertificateTemplates(Resource[Directory, Templates]):
         "oid_registered": {"type": "bool"},
         "revision": {"type": "str"},
     }
-    extra = {"strict": {"type": "bool", "default": False}}
+    extra = {"strict": {"type": "bool", "default": False}, **authorities.EXPECTED}
 
     def open(self, params: Mapping[str, Any], warn: Warn) -> AbstractContextManager[Directory]:
         return connect(ConnectionOptions.from_params(params), warn)
 
     def read(self, session: Directory, params: Mapping[str, Any]) -> Templates:
-        return _read(session, params)
+        current = _read(session, params)
+        return installed(current) if current.awaits_arc else current
 
     def objects(self, current: Templates) -> dict[str, Words]:
         return {
@@ -163,20 +165,26 @@ class CertificateTemplates(Resource[Directory, Templates]):
     def authorize(self, session: Directory, plan: Plan, current: Templates) -> None:
         found = Problems()
         remedy = "use an Enterprise Admin of the forest's root domain or have the right delegated"
-        operations = {step.operation for change in plan.changes for step in change.details}
+        steps = [step for change in plan.changes for step in change.details or ()]
+        operations = {step.operation for step in steps}
         for operation, container, kind in (
             ("add", current.container, "pKICertificateTemplate"),
             ("add_oid", current.oid_container, "msPKI-Enterprise-Oid"),
         ):
             if operation in operations and not session.may_create(container, kind):
                 found.add(f"this account may not create {kind} objects in {container}; {remedy}")
-        for step in (step for change in plan.changes for step in change.details):
+        for step in steps:
             attribute = OID if step.operation == "arc" else next((modify.attribute for modify in step.modifies), None)
             if attribute and not session.may_write(step.dn, attribute):
                 found.add(f"this account may not write {attribute} of {step.dn}; {remedy}")
         found.raise_any()
 
     def apply(self, session: Directory, change: Change) -> None:
+        if change.details is None:
+            raise UserError(
+                "the forest has no OIDs for templates before its first CA is installed; finish the installation of the CA first "
+                "(expected_authorities is for check mode)"
+            )
         for step in change.details:
             _STEPS[step.operation](session, step)
 
@@ -218,6 +226,7 @@ def _read(session: Directory, params: Mapping[str, Any]) -> Templates:
         publications=_publications(session) if state == "deleted" else (),
         arc=arc,
         has_arc=stored is not None,
+        awaits_arc=stored is None and state in ("merged", "replaced") and bool(authorities.expected(params)),
         vocabulary=Vocabulary.of(arc, _named(entries, _APPLICATION_POLICY), _named(entries, _ISSUANCE_POLICY)),
         context=context,
         names={

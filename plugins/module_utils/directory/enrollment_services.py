@@ -9,13 +9,17 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
-from ansible_collections.certlogon.core.plugins.module_utils.directory import values
+from ansible_collections.certlogon.core.plugins.module_utils.directory import authorities, values
+from ansible_collections.certlogon.core.plugins.module_utils.directory.builtin_templates import BUILT_IN
 from ansible_collections.certlogon.core.plugins.module_utils.directory.connection import CONNECTION, ConnectionOptions
 from ansible_collections.certlogon.core.plugins.module_utils.directory.session import Directory, connect
-from ansible_collections.certlogon.core.plugins.module_utils.errors import Problems
+from ansible_collections.certlogon.core.plugins.module_utils.errors import Problems, UserError
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Change, Plan, Resource, Warn, Words
 
 ATTRIBUTE = "certificateTemplates"
+
+OTHERS = "those that the CA publishes when it is installed (known after apply)"
+"""Stands in a prediction for the templates that AD CS publishes by itself, unless its CAPolicy.inf says otherwise."""
 
 _LISTED = 12
 """Names that an error message lists at most."""
@@ -48,7 +52,7 @@ class EnrollmentServices(Resource[Directory, Published]):
         "name": {"type": "str", "required": True},
         "templates": {"type": "list", "elements": "str"},
     }
-    extra = {"allow_missing_templates": {"type": "bool", "default": False}}
+    extra = {"allow_missing_templates": {"type": "bool", "default": False}, **authorities.EXPECTED}
 
     def check(self, params: Mapping[str, Any]) -> None:
         if params["state"] == "gathered":
@@ -88,20 +92,25 @@ class EnrollmentServices(Resource[Directory, Published]):
     def plan(self, params: Mapping[str, Any], current: Published) -> Plan:
         services = {service.name.casefold(): service for service in current.services}
         templates = {name.casefold(): name for name in current.templates}
+        expected = {name.casefold(): name for name in authorities.expected(params)}
+        if expected:
+            # the installation of an enterprise CA writes them
+            templates = {name.casefold(): name for name in BUILT_IN} | templates
         problems = Problems()
         changes: list[Change] = []
         warnings: list[str] = []
         for wanted in params["config"]:
             service = services.get(wanted["name"].casefold())
+            if service is None and wanted["name"].casefold() in expected:
+                if params["state"] != "deleted":
+                    warnings += _missing(wanted["name"], wanted["templates"], templates)
+                    changes.append(_foreseen(expected[wanted["name"].casefold()], wanted["templates"], templates, params["state"]))
+                continue
             if service is None:
                 problems.add(_unknown("config: no enrollment service", wanted["name"], [service.name for service in current.services]))
                 continue
             edit = values.edit(service.dn, ATTRIBUTE, service.templates, wanted["templates"], params["state"])
-            missing = [
-                _unknown(f"config: {service.name}: templates: no certificate template", name, current.templates)
-                for name in edit.add
-                if name.casefold() not in templates
-            ]
+            missing = _missing(service.name, edit.add, templates)
             (warnings.extend if params["allow_missing_templates"] else problems.collect)(missing)
             if edit:
                 edit = replace(edit, add=[templates.get(name.casefold(), name) for name in edit.add])
@@ -110,13 +119,34 @@ class EnrollmentServices(Resource[Directory, Published]):
         return Plan(changes, warnings)
 
     def authorize(self, session: Directory, plan: Plan, current: Published) -> None:
+        plan = Plan([change for change in plan.changes if change.details is not None])
         values.authorize(session, plan, "use an Enterprise Admin of the forest's root domain or have the right delegated")
 
     def apply(self, session: Directory, change: Change) -> None:
+        if change.details is None:
+            raise UserError(
+                "the enrollment service is not there yet, so that nothing can be published; finish the installation of the CA first "
+                "(expected_authorities is for check mode)"
+            )
         change.details.apply(session)
 
     def render(self, params: Mapping[str, Any]) -> list[Words]:
         return [_words(entry["name"], values.unique(entry["templates"])) for entry in params["config"]]
+
+
+def _missing(service: str, names: Iterable[str], templates: Mapping[str, str]) -> list[str]:
+    return [
+        _unknown(f"config: {service}: templates: no certificate template", name, list(templates.values()))
+        for name in names
+        if name.casefold() not in templates
+    ]
+
+
+def _foreseen(name: str, wanted: Iterable[str], templates: Mapping[str, str], state: str) -> Change:
+    """What becomes of a service that is not there yet: what its CA publishes by itself is known when it does."""
+    published = values.in_order([templates.get(one.casefold(), one) for one in values.unique(wanted)])
+    others = [] if state == "replaced" else [OTHERS]
+    return Change(name, None, {"name": name, "templates": [*published, *others]})
 
 
 def _words(name: str, templates: Iterable[str]) -> Words:

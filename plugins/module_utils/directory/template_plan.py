@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -49,6 +49,9 @@ _ONLY_ASKED = ("based_on", "permissions_mode", "reenroll_holders")
 
 _COMPATIBLE = {2: 1, 3: 2, 4: 4}
 """The version nibbles that Windows writes for a schema version."""
+
+KNOWN_LATER = "(known after apply)"
+"""What a prediction shows in the place of an OID below an arc that the installation of the first CA makes."""
 
 _OFFLINE_DOMAIN = "S-1-5-21-0-0-0"
 _OFFLINE_NAMES = {
@@ -109,6 +112,8 @@ class Templates:
     names: Mapping[Sid, str]
     principals: Mapping[str, Sid]
     scope: frozenset[str] | None = None
+    awaits_arc: bool = False
+    """Whether the forest gets its arc, and with it the OIDs of its templates, from a CA that is yet to be installed."""
 
     @cached_property
     def _sids(self) -> Mapping[str, Sid]:
@@ -154,6 +159,29 @@ class Step:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     modifies: Sequence[Modify] = ()
     descriptor: int = 0
+
+
+def installed(current: Templates) -> Templates:
+    """The forest with the built-in templates that the installation of its first CA writes, as a prediction takes it."""
+    found = {
+        name: Template(
+            name,
+            f"CN={name},{current.container}",
+            {**built_in.attributes, OID: f"{current.arc}.{built_in.oid_suffix}"},
+            _descriptor(built_in, current.context),
+        )
+        for name, built_in in BUILT_IN.items()
+        if not current.find(name)
+    }
+    registered = {
+        template.attributes[OID]: OidObject(
+            f"CN={oids.object_name(template.attributes[OID])},{current.oid_container}", built_in.display_name
+        )
+        for name, template in found.items()
+        if (built_in := BUILT_IN[name]).attributes["msPKI-Template-Schema-Version"] > 1
+    }
+    templates = {name.casefold(): template for name, template in found.items()}
+    return replace(current, templates={**templates, **current.templates}, oid_objects={**registered, **current.oid_objects})
 
 
 def principals_of(config: Iterable[Words]) -> list[str]:
@@ -220,6 +248,10 @@ class Planning:
         self._judge(name, after, before, descriptor)
         if before == after:
             return None
+        if self._current.awaits_arc and name in BUILT_IN:
+            return Change(name, before, after)
+        if self._current.awaits_arc and template is None:
+            return Change(name, None, {**after, "oid": given.get("oid") or KNOWN_LATER})
         steps = self._create(after, descriptor) if template is None else self._update(template, before or {}, after, descriptor)
         return Change(name, before, after, tuple(steps))
 

@@ -21,6 +21,8 @@ from ansible_collections.certlogon.core.plugins.module_utils.certificates import
 from ansible_collections.certlogon.core.plugins.module_utils.certificates import sources
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import Certificate, judge, load_one
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.crl import Crl
+from ansible_collections.certlogon.core.plugins.module_utils.certificates.sources import Authorities
+from ansible_collections.certlogon.core.plugins.module_utils.directory import authorities
 from ansible_collections.certlogon.core.plugins.module_utils.directory.connection import CONNECTION, ConnectionOptions
 from ansible_collections.certlogon.core.plugins.module_utils.directory.names import escape_rdn, parent_dn, rdn_value
 from ansible_collections.certlogon.core.plugins.module_utils.directory.session import (
@@ -98,6 +100,8 @@ class Wanted:
     pins: frozenset[str]
     crl: Crl | None = None
     delta_crl: Crl | None = None
+    pending: Sequence[Words] = ()
+    """Items of `certificates` that name a CA which is yet to be installed."""
 
     @cached_property
     def fingerprints(self) -> frozenset[str]:
@@ -141,9 +145,9 @@ class TrustedCertificates(Resource[Directory, Stores]):
         "certificates": {
             "type": "list",
             "elements": "dict",
-            "options": {**sources.SOURCE, **sources.PINS},
-            "mutually_exclusive": [("path", "content")],
-            "required_one_of": [("path", "content", "sha256")],
+            "options": {**sources.CERTIFICATE, **sources.PINS},
+            "mutually_exclusive": [sources.ONE_SOURCE],
+            "required_one_of": [(*sources.ONE_SOURCE, "sha256")],
         },
         "name": {"type": "str"},
         "host": {"type": "str"},
@@ -153,6 +157,7 @@ class TrustedCertificates(Resource[Directory, Stores]):
         "allow_weak": {"type": "bool", "default": False},
         "allow_non_ca": {"type": "bool", "default": False},
     }
+    extra = authorities.EXPECTED
 
     def identify(self, entry: Words) -> str:
         return _cdp_key(entry.get("host"), entry.get("name")) if entry["store"] == "cdp" else str(entry["store"])
@@ -183,7 +188,8 @@ class TrustedCertificates(Resource[Directory, Stores]):
         below = session.search(f"CN=CDP,{base}", "(objectClass=*)", ("cn", "objectClass", BASE_CRL, DELTA_CRL))
         points = [_crl_object(entry) for entry in below if "crldistributionpoint" in {name.lower() for name in entry.texts("objectClass")}]
         hosts = frozenset((entry.text("cn") or "").casefold() for entry in below)
-        wanted = [] if params["state"] == "gathered" else self._load(params)
+        items = [item for entry in params.get("config") or () for item in entry.get("certificates") or ()]
+        wanted = [] if params["state"] == "gathered" else self._load(params, authorities.read(session, params, items))
         return Stores(base, stores, points, hosts, wanted, datetime.datetime.now(datetime.timezone.utc))
 
     def objects(self, current: Stores) -> dict[str, Words]:
@@ -230,6 +236,7 @@ class TrustedCertificates(Resource[Directory, Stores]):
         problems.raise_any()
 
     def apply(self, session: Directory, change: Change) -> None:
+        sources.refuse_unknown((change.after or {}).get("certificates") or ())
         for step in change.details:
             if isinstance(step, Add):
                 self._add(session, step)
@@ -253,7 +260,13 @@ class TrustedCertificates(Resource[Directory, Stores]):
                 rendered.append(_point_words(entry["name"], entry["host"], crl, delta, now))
             else:
                 problems.collect(_refusals(wanted, wanted.certificates, now))
-                rendered.append(_store_words(entry["store"], [certificate.der for certificate in wanted.certificates], now))
+                words = _store_words(entry["store"], [certificate.der for certificate in wanted.certificates], now)
+                words["certificates"] += [
+                    {name: value for name, value in item.items() if value is not None}
+                    for item in entry["certificates"]
+                    if sources.from_directory(item)
+                ]
+                rendered.append(words)
         problems.raise_any()
         return rendered
 
@@ -266,13 +279,16 @@ class TrustedCertificates(Resource[Directory, Stores]):
             if CERTIFICATES in step.attributes:
                 session.modify(step.dn, [Modify("add", CERTIFICATES, step.attributes[CERTIFICATES])], permissive=True)
 
-    def _load(self, params: Mapping[str, Any]) -> list[Wanted]:
-        """The files and texts that `config` names; raises one `UserError` for all that are not what they should be."""
+    def _load(self, params: Mapping[str, Any], found: Authorities | None = None) -> list[Wanted]:
+        """What `config` names: files, texts, and the CAs that were `found` in the directory (None: not asked yet).
+
+        Raises one `UserError` for all that are not what they should be.
+        """
         problems = Problems()
         loaded: list[Wanted] = []
         for entry in params["config"]:
             try:
-                loaded.append(_load_entry(self.identify(entry), entry, params["state"]))
+                loaded.append(_load_entry(self.identify(entry), entry, params["state"], found))
             except UserError as error:
                 problems.collect(str(error).splitlines())
         problems.raise_any()
@@ -320,21 +336,27 @@ def _misplaced(name: str, entry: Words, state: str) -> Iterable[str]:
     if state == "deleted" and entry.get("certificates") == []:
         yield f"config: {name}: certificates is empty; state=deleted removes the named ones (state=replaced empties a store)"
     for index, item in enumerate(entry.get("certificates") or ()):
-        if state not in ("deleted", "gathered") and item.get("path") is None and item.get("content") is None:
+        if state not in ("deleted", "gathered") and all(item.get(source) is None for source in sources.ONE_SOURCE):
             yield f"config: {name}: certificates[{index}] has neither path nor content; a sha256 alone serves state=deleted only"
 
 
-def _load_entry(name: str, entry: Words, state: str) -> Wanted:
+def _load_entry(name: str, entry: Words, state: str, found: Authorities | None) -> Wanted:
     problems = Problems()
     certificates: list[Certificate] = []
     pins: set[str] = set()
+    pending: list[Words] = []
     for index, item in enumerate(entry.get("certificates") or ()):
         where = f"config: {name}: certificates[{index}]"
-        if item.get("path") is None and item.get("content") is None:
+        if all(item.get(source) is None for source in sources.ONE_SOURCE):
             pins.add(sources.fingerprint(item["sha256"]))
             continue
         try:
-            certificates.extend(sources.certificates(where, item))
+            if not sources.from_directory(item):
+                certificates.extend(sources.certificates(where, item))
+            elif found is not None:
+                there = sources.published(where, item, found)
+                certificates.extend(there or ())
+                pending += [item] if there is None else []
         except UserError as error:
             problems.add(str(error))
     lists: dict[str, Crl | None] = {"crl": None, "delta_crl": None}
@@ -345,7 +367,7 @@ def _load_entry(name: str, entry: Words, state: str) -> Wanted:
             except UserError as error:
                 problems.add(str(error))
     problems.raise_any()
-    return Wanted(entry, certificates, frozenset(pins), **lists)
+    return Wanted(entry, certificates, frozenset(pins), pending=pending, **lists)
 
 
 # --- plans ---
@@ -368,10 +390,12 @@ def _plan_store(wanted: Wanted, current: Stores, state: str) -> tuple[Change | N
         problems.collect(_refusals(wanted, new, current.now))
         problems.raise_any()
     warnings = _store_warnings(wanted, new, fingerprints, current.now) if state != "deleted" else []
-    if not new and not gone:
+    if not (new or gone or (wanted.pending and state != "deleted")):
         return None, warnings
     before = _store_words(store, held, current.now)
     after = _store_words(store, [*(value for value in held if value not in gone), *(item.der for item in new)], current.now)
+    if state != "deleted":
+        after["certificates"] += [{"enrollment_service": item["enrollment_service"], "chain": item["chain"]} for item in wanted.pending]
     return Change(store, before, after, _store_steps(store, objects, new, frozenset(gone), current.base)), warnings
 
 
@@ -533,6 +557,8 @@ def _point_words(name: str, host: str, crl: bytes | None, delta_crl: bytes | Non
 
 
 def _certificate_line(item: Words) -> str:
+    if sources.from_directory(item):
+        return sources.known_later(item)
     try:
         found = load_one(item["content"])
     except FormatError:

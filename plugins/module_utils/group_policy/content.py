@@ -20,7 +20,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 from ansible_collections.certlogon.core.plugins.module_utils.certificates import certificate as certificates
+from ansible_collections.certlogon.core.plugins.module_utils.certificates import sources
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import Certificate
+from ansible_collections.certlogon.core.plugins.module_utils.certificates.sources import Authorities
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, Problems, UserError
 from ansible_collections.certlogon.core.plugins.module_utils.group_policy import (
     certificate_blob,
@@ -118,14 +120,9 @@ OPTIONS: dict[str, Any] = {
                 store: {
                     "type": "list",
                     "elements": "dict",
-                    "options": {
-                        "path": {"type": "path"},
-                        "content": {"type": "str"},
-                        "sha256": {"type": "str"},
-                        "subject": {"type": "str"},
-                    },
-                    "mutually_exclusive": [("path", "content")],
-                    "required_one_of": [("path", "content")],
+                    "options": {**sources.CERTIFICATE, **sources.PINS},
+                    "mutually_exclusive": [sources.ONE_SOURCE],
+                    "required_one_of": [sources.ONE_SOURCE],
                 }
                 for store in ("trusted_root", "intermediate", "trusted_publisher", "disallowed", "trusted_people", "enterprise_trust")
             },
@@ -237,14 +234,20 @@ class Wanted:
     sections: Mapping[str, Sequence[str]] = field(default_factory=dict)
     files: Mapping[str, bytes | None] = field(default_factory=dict)
     extensions: Mapping[str, Sequence[extensions.Pair]] = field(default_factory=dict)
+    pending: Mapping[str, Sequence[Words]] = field(default_factory=dict)
+    """By store, the items that name a CA which is yet to be installed."""
 
 
 # ---- words -> Wanted
 
 
-def wanted(entry: Words) -> Wanted:
-    """The entry's content, checked. Raises one `UserError` that names everything that is wrong with it."""
+def wanted(entry: Words, found: Authorities | None = None) -> Wanted:
+    """The entry's content, checked; certificates of CAs are those `found` in the directory (None: not asked yet).
+
+    Raises one `UserError` that names everything that is wrong with it.
+    """
     problems = Problems()
+    pending: dict[str, list[Words]] = {}
 
     def part(read: Callable[[Any, Problems], Any], value: Any) -> Any:
         return read(value, problems) if value is not None else {}
@@ -254,12 +257,13 @@ def wanted(entry: Words) -> Wanted:
         services=part(_services, entry.get("services")),
         registry_values=part(_registry_values, options),
         registry=part(_registry, entry.get("registry")),
-        certificates=part(_certificates, entry.get("certificates")),
+        certificates=part(lambda value, into: _certificates(value, into, found, pending), entry.get("certificates")),
         autoenrollment=part(_autoenrollment, entry.get("autoenrollment")),
         service_preferences=part(_service_preferences, entry.get("service_preferences")),
         sections=part(_sections, entry.get("security_template")),
         files=part(_files, entry.get("files")),
         extensions=part(_extensions, entry.get("extensions")),
+        pending=pending,
     )
     problems.collect(_contradictions(result))
     problems.raise_any()
@@ -330,7 +334,9 @@ def _setting(item: Words, name: str) -> Setting:
     return Setting(item["key"], item.get("value") or "", state, kind, b"" if data is None else data)
 
 
-def _certificates(options: Words, problems: Problems) -> dict[str, list[Certificate]]:
+def _certificates(
+    options: Words, problems: Problems, authorities: Authorities | None, pending: dict[str, list[Words]]
+) -> dict[str, list[Certificate]]:
     found: dict[str, list[Certificate]] = {}
     now = datetime.datetime.now(datetime.timezone.utc)
     for store in certificate_blob.STORES:
@@ -340,8 +346,13 @@ def _certificates(options: Words, problems: Problems) -> dict[str, list[Certific
         for index, item in enumerate(options[store]):
             where = f"certificates.{store}[{index}]"
             try:
-                for one in _load(where, item):
-                    loaded[one.sha256] = one
+                if sources.from_directory(item):
+                    there = sources.published(where, item, authorities) if authorities is not None else []
+                    if there is None:
+                        pending.setdefault(store, []).append({"enrollment_service": item["enrollment_service"], "chain": item["chain"]})
+                else:
+                    there = _load(where, item)
+                loaded |= {one.sha256: one for one in there or ()}
             except UserError as error:
                 problems.add(str(error))
         if store in _CA_STORES:
@@ -639,6 +650,17 @@ def words(files: Files, machine_extensions: str | None, user_extensions: str | N
     if foreign:
         result["extensions"] = foreign
     return {name: result[name] for name in OPTIONS if name in result}
+
+
+def with_items(found: Words, items: Mapping[str, Sequence[Words]]) -> Words:
+    """A policy's words with further certificates by store, in the order of the words."""
+    stores = dict(found.get("certificates", {}))
+    for store, more in items.items():
+        if more:
+            stores[store] = [*stores.get(store, []), *more]
+    result = {**found, "certificates": stores} if stores else found
+    first = [name for name in result if name not in OPTIONS]
+    return {name: result[name] for name in (*first, *OPTIONS) if name in result}
 
 
 def _add(result: Words, found: Words) -> None:

@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from ansible_collections.certlogon.core.plugins.module_utils.certificates import sources
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import load_one
+from ansible_collections.certlogon.core.plugins.module_utils.directory import authorities
 from ansible_collections.certlogon.core.plugins.module_utils.directory import session as ldap
 from ansible_collections.certlogon.core.plugins.module_utils.directory.connection import CONNECTION, ConnectionOptions
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, UserError
@@ -32,6 +34,7 @@ class GroupPolicies(Resource[Session, Current]):
     extra = {
         "use_pdc_emulator": {"type": "bool", "default": True},
         "smb_port": {"type": "int", "default": sysvol.PORT},
+        **authorities.EXPECTED,
     }
     options = {
         "name": {"type": "str", "required": True},
@@ -106,7 +109,7 @@ class GroupPolicies(Resource[Session, Current]):
     def plan(self, params: Mapping[str, Any], current: Current) -> Plan:
         if params["state"] == "deleted":
             return policy_plan.plan_deletions(params, current)
-        return policy_plan.plan(wishes(params), current, datetime.datetime.now(datetime.timezone.utc))
+        return policy_plan.plan(wishes(params, current.authorities), current, datetime.datetime.now(datetime.timezone.utc))
 
     def settled(self, change: Change, params: Mapping[str, Any], current: Current) -> bool:
         try:
@@ -120,6 +123,8 @@ class GroupPolicies(Resource[Session, Current]):
         policy_transaction.authorize(session, plan, current)
 
     def apply(self, session: Session, change: Change) -> None:
+        for items in change.details.wish.content.pending.values() if change.details.wish else ():
+            sources.refuse_unknown(items)
         policy_transaction.apply(session, change)
 
     def render(self, params: Mapping[str, Any]) -> list[Words]:
@@ -135,11 +140,23 @@ class GroupPolicies(Resource[Session, Current]):
             head |= {"guid": wish.guid} if wish.guid else {}
             head["status"] = entry.get("status") or "enabled"
             head |= {name: entry[name] for name in ("wmi_filter", "links", "permissions") if entry.get(name)}
-            rendered.append({**head, **content.words(files, names["computer"], names["user"])})
+            found = content.words(files, names["computer"], names["user"])
+            rendered.append({**head, **content.with_items(found, _from_directory(entry))})
         return rendered
 
 
+def _from_directory(entry: Words) -> dict[str, list[Words]]:
+    """By store, the certificates that only a directory can tell."""
+    stores = {store: value for store, value in (entry.get("certificates") or {}).items() if isinstance(value, list)}
+    return {
+        store: [{name: value for name, value in item.items() if value is not None} for item in items if sources.from_directory(item)]
+        for store, items in stores.items()
+    }
+
+
 def _certificate_line(item: Words) -> str:
+    if sources.from_directory(item):
+        return sources.known_later(item)
     try:
         found = load_one(item["content"])
     except (FormatError, KeyError):

@@ -83,10 +83,11 @@ def plan(wishes: Sequence[Wish], current: Current, now: datetime.datetime) -> Pl
         work = _work(wish, state, outcome, new, placements, blocks, current, future)
         warnings.extend(f"{wish.name}: {reason}" for reason in (() if new else outcome.repairs))
         warnings.extend(_warnings(wish, state, outcome, current))
-        if work.content or work.placements or work.unlink or work.blocks:
+        pending = wish.content.pending
+        if work.content or work.placements or work.unlink or work.blocks or pending:
             guid = state.container.guid
             before = None if new else _words(unchanged(state), guid, linked.get(key, []), current)
-            after = _words(outcome, guid, linked_after.get(key, []), current)
+            after = content.with_items(_words(outcome, guid, linked_after.get(key, []), current), pending)
             if new and wish.permissions:
                 after["permissions"] = wished_permissions(wish, current)
             changes.append(Change(wish.name, before, after, work))

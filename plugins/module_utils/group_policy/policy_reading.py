@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.certlogon.core.plugins.module_utils.directory import authorities
 from ansible_collections.certlogon.core.plugins.module_utils.directory.names import rdn_value
 from ansible_collections.certlogon.core.plugins.module_utils.directory.security import Ace
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError
@@ -50,7 +51,15 @@ def read(session: Session, params: Mapping[str, Any]) -> Current:
         },
         _leftovers(session, domain, found) if params["state"] == "deleted" else {},
         {dn: containers.similar_units(session.directory, rdn_value(dn)) for dn in wanted_targets if dn_key(dn) not in targets},
+        authorities.read(session.directory, params, _pushed(entries) if wishes else ()),
     )
+
+
+def _pushed(entries: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The certificates that `config` names."""
+    for entry in entries:
+        for value in (entry.get("certificates") or {}).values():
+            yield from value if isinstance(value, list) else ()
 
 
 def _settled_states(

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ansible_collections.certlogon.core.plugins.module_utils.certificates.sources import Authorities
 from ansible_collections.certlogon.core.plugins.module_utils.directory.principals import Principal
 from ansible_collections.certlogon.core.plugins.module_utils.directory.security import AnyAce, SddlContext, SecurityDescriptor, Sid
 from ansible_collections.certlogon.core.plugins.module_utils.directory.session import Directory
@@ -94,6 +95,7 @@ class Current:
     names: Mapping[Sid, str]
     leftovers: Mapping[str, str] = field(default_factory=dict)
     similar: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    authorities: Authorities = field(default_factory=Authorities)
 
     @property
     def context(self) -> SddlContext:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.certlogon.core.plugins.module_utils.certificates.sources import Authorities
 from ansible_collections.certlogon.core.plugins.module_utils.errors import Problems, UserError
 from ansible_collections.certlogon.core.plugins.module_utils.group_policy import content
 from ansible_collections.certlogon.core.plugins.module_utils.group_policy.content import Wanted
@@ -18,12 +19,15 @@ _NAMES = uuid.UUID("8f0b1b0e-52d1-5c11-9a4e-0d7f2a1c6e55")
 """Namespace of the identifiers of new policies."""
 
 
-def wishes(params: Mapping[str, Any]) -> list[Wish]:
-    """The entries of `config`, checked; raises one `UserError` for all that is wrong with any of them."""
+def wishes(params: Mapping[str, Any], found: Authorities | None = None) -> list[Wish]:
+    """The entries of `config`, checked; raises one `UserError` for all that is wrong with any of them.
+
+    `found` are the enterprise CAs of the directory; None where it was not asked yet.
+    """
     problems, wishes = Problems(), []
     for entry in params["config"]:
         try:
-            wishes.append(_wish(entry, params["state"]))
+            wishes.append(_wish(entry, params["state"], found))
         except UserError as error:
             problems.collect(f"config: {entry['name']}: {line}" for line in str(error).splitlines())
     guids = [wish.guid for wish in wishes if wish.guid]
@@ -32,7 +36,7 @@ def wishes(params: Mapping[str, Any]) -> list[Wish]:
     return wishes
 
 
-def _wish(entry: Words, state: str) -> Wish:
+def _wish(entry: Words, state: str, authorities: Authorities | None) -> Wish:
     problems = Problems()
     exact = state in ("replaced", "rendered")
     if not entry["name"].strip() or len(entry["name"]) > 255:
@@ -44,7 +48,7 @@ def _wish(entry: Words, state: str) -> Wish:
         problems.add(str(error))
     found = None
     try:
-        found = content.wanted(entry)
+        found = content.wanted(entry, authorities)
     except UserError as error:
         problems.collect(str(error).splitlines())
     wished_links = entry.get("links")

@@ -52,7 +52,7 @@ def certificate(
     )
     if with_ski:
         builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(own.public_key()), critical=False)
-    signer = key(f"{issuer}0") if issuer else own
+    signer = key(f"{issuer}0", False) if issuer else own
     return builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.certlogon.core.plugins.module_utils.directory.enrollment_services import (
+    OTHERS,
     EnrollmentServices,
     Published,
     Service,
@@ -108,3 +109,36 @@ def test_request_that_says_nothing(state, templates, message):
 def test_rendered():
     result = run(EnrollmentServices(), params("rendered", ["User", "SmartcardLogon", "user"]), check_mode=False, warn=print)
     assert result == {"changed": False, "rendered": [{"name": "Corp CA", "templates": ["SmartcardLogon", "User"]}]}
+
+
+@pytest.mark.parametrize(
+    ("state", "wanted", "after"),
+    [
+        ("merged", ["webserver", "SmartcardUser"], ["SmartcardUser", "WebServer", OTHERS]),
+        ("replaced", ["SmartcardUser"], ["SmartcardUser"]),
+    ],
+)
+def test_an_expected_authority_is_foreseen(state, wanted, after):
+    nothing = Published([], [])
+    plan = EnrollmentServices().plan({**params(state, wanted, "new ca", allow=True), "expected_authorities": ["New CA"]}, nothing)
+    assert [(change.name, change.before, change.after) for change in plan.changes] == [
+        ("New CA", None, {"name": "New CA", "templates": after})
+    ]
+    assert plan.warnings == [], "the installation writes the built-in templates"
+    with pytest.raises(UserError, match="is not there yet"):
+        EnrollmentServices().apply(None, plan.changes[0])
+
+
+def test_what_is_foreseen_may_be_misspelt_all_the_same():
+    with pytest.raises(UserError, match="no enrollment service 'Nwe CA'"):
+        EnrollmentServices().plan({**params("merged", ["User"], "Nwe CA"), "expected_authorities": ["New CA"]}, Published([], []))
+    plan = EnrollmentServices().plan(
+        {**params("merged", ["Usre"], "New CA", allow=True), "expected_authorities": ["New CA"]}, Published([], [])
+    )
+    assert "no certificate template 'Usre'; did you mean 'User'?" in plan.warnings[0]
+
+
+def test_an_expected_authority_that_is_there_is_like_any_other():
+    wanted = {**params("merged", ["SmartcardUser"]), "expected_authorities": ["Corp CA"]}
+    [change] = EnrollmentServices().plan(wanted, published("User")).changes
+    assert change.details == ValueEdit(DN, "certificateTemplates", ["SmartcardUser"], [])

@@ -22,6 +22,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.directory.template_
     Step,
     Template,
     Templates,
+    installed,
 )
 from ansible_collections.certlogon.core.plugins.module_utils.directory.template_words import Vocabulary
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
@@ -694,3 +695,32 @@ def test_scope_limits_what_is_shown() -> None:
     current = having({"name": "Second", "based_on": "User"}, current=CORP)
     assert list(RESOURCE.objects(current)) == ["Corp", "Second"]
     assert list(RESOURCE.objects(replace(current, scope=frozenset({"corp"})))) == ["Corp"]
+
+
+# ---- before the first CA is installed
+
+
+AWAITING = replace(EMPTY, has_arc=False, awaits_arc=True)
+
+
+def test_a_template_foreseen_before_the_first_authority_has_no_oid_yet() -> None:
+    change = only({"name": "Mine", "based_on": "SmartcardLogon"}, AWAITING)
+    assert change.before is None and (change.after or {})["oid"] == "(known after apply)"
+    known = after({"name": "Mine", "based_on": "SmartcardLogon"})
+    assert {**(change.after or {}), "oid": known["oid"]} == known
+    with pytest.raises(UserError, match="finish the installation of the CA first"):
+        RESOURCE.apply(None, change)  # type: ignore[arg-type]
+
+
+def test_an_oid_that_is_asked_for_is_known_at_any_time() -> None:
+    change = only({"name": "Mine", "based_on": "SmartcardLogon", "oid": "1.2.3.4"}, AWAITING)
+    assert (change.after or {})["oid"] == "1.2.3.4"
+
+
+def test_built_in_templates_are_foreseen_as_the_installation_writes_them() -> None:
+    foreseen = installed(AWAITING)
+    assert set(foreseen.templates) == {name.casefold() for name in BUILT_IN}
+    assert all("oid_registered" not in foreseen.words(template) for template in foreseen.templates.values())
+    change = only({"name": "KerberosAuthentication", "manager_approval": True}, foreseen)
+    assert change.action == "update" and change.details is None
+    assert plan([{"name": "KerberosAuthentication"}], foreseen).changes == []

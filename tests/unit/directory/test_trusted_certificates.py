@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from ansible_collections.certlogon.core.plugins.module_utils.certificates.sources import Authorities
 from ansible_collections.certlogon.core.plugins.module_utils.directory.session import AlreadyExists, Modify, NoSuchObject
 from ansible_collections.certlogon.core.plugins.module_utils.directory.trusted_certificates import (
     Add,
@@ -479,3 +480,69 @@ def test_names_of_objects(name, expected):
     """[MS-WCCE] 1.3.2.5 has the second one."""
     assert sanitized(name) == expected
     assert len(sanitized(name)) <= 57
+
+
+# ---- certificates of enterprise CAs, from the directory
+
+
+def authorities(*expected: str, **services: bytes) -> Authorities:
+    return Authorities({name.replace("_", " "): [der] for name, der in services.items()}, [RED, BLUE], expected)
+
+
+def planned(config: list[dict[str, Any]], found: Authorities, *held: bytes, state: str = "merged") -> Plan:
+    params = validated(config, state)
+    RESOURCE.check(params)
+    stores = {"root": (), "intermediate": (), "ntauth": (ca_object("NTAuthCertificates", *held, store="ntauth"),)}
+    return RESOURCE.plan(params, Stores(BASE, stores, (), frozenset(), RESOURCE._load(params, found), NOW))
+
+
+@pytest.mark.parametrize(
+    ("options", "published"),
+    [
+        ({"enrollment_service": "Sub CA"}, SUB),
+        ({"enrollment_service": "SUB ca"}, SUB),
+        ({"enrollment_service": "Sub CA", "chain": "root"}, RED),
+        ({"enrollment_service": "Blue CA", "chain": "root"}, BLUE),
+        ({"enrollment_service": "Sub CA", "sha256": sha256(SUB)}, SUB),
+    ],
+)
+def test_the_certificate_of_an_enrollment_service(options: dict[str, Any], published: bytes) -> None:
+    config = [{"store": "ntauth", "certificates": [options]}]
+    [change] = planned(config, authorities(Sub_CA=SUB, Blue_CA=BLUE)).changes
+    assert change.details == [Edit(NTAUTH, [Modify("add", "cACertificate", [published])])]
+    assert planned(config, authorities(Sub_CA=SUB, Blue_CA=BLUE), published).changes == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"enrollment_service": "Sup CA"}, "there is no enterprise CA 'Sup CA'; did you mean 'Sub CA'?"),
+        ({"enrollment_service": "Sub CA", "sha256": sha256(RED)}, "sha256 is"),
+        ({"enrollment_service": "Lone CA", "chain": "root"}, "the issuer of CN=Lone CA"),
+        ({"enrollment_service": "Leaf"}, "is not a CA certificate"),
+    ],
+)
+def test_an_enrollment_service_that_cannot_be_used(options: dict[str, Any], message: str) -> None:
+    found = authorities("Next CA", Sub_CA=SUB, Lone_CA=certificate("Lone CA", "Unknown CA"), Leaf=LEAF)
+    with pytest.raises(UserError) as error:
+        planned([{"store": "ntauth", "certificates": [options]}], found)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("state", ["merged", "replaced"])
+def test_an_expected_authority_is_foreseen(state: str) -> None:
+    config = [{"store": "ntauth", "certificates": [item(BLUE), {"enrollment_service": "Next CA"}]}]
+    [change] = planned(config, authorities("Next CA"), RED, BLUE, state=state).changes
+    assert RESOURCE.shown(change.after or {})["certificates"][-1] == "the certificate of enrollment service Next CA (known after apply)"
+    assert len((change.after or {})["certificates"]) == (3 if state == "merged" else 2)
+    with pytest.raises(UserError, match="Next CA is not there yet"):
+        RESOURCE.apply(None, change)  # type: ignore[arg-type]
+
+
+def test_rendered_leaves_to_the_directory_what_only_it_knows() -> None:
+    config = [{"store": "ntauth", "certificates": [item(BLUE), {"enrollment_service": "Sub CA"}]}]
+    [rendered] = RESOURCE.render(validated(config, "rendered"))
+    assert [entry.get("subject") or entry for entry in rendered["certificates"]] == [
+        "CN=Blue CA,DC=example",
+        {"enrollment_service": "Sub CA", "chain": "authority"},
+    ]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from ansible_collections.certlogon.core.plugins.module_utils.certificates.sources import Authorities
 from ansible_collections.certlogon.core.plugins.module_utils.directory.principals import Principal
 from ansible_collections.certlogon.core.plugins.module_utils.directory.security import SddlContext, SecurityDescriptor, Sid
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
@@ -24,6 +25,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.group_policy.policy
 from ansible_collections.certlogon.core.plugins.module_utils.group_policy.policy_state import DEFAULT_POLICIES, Current, Outcome, State
 from ansible_collections.certlogon.core.plugins.module_utils.group_policy.policy_wishes import derived_guid, wishes
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Change, Plan
+from ansible_collections.certlogon.core.tests.unit.directory.pki_samples import certificate
 
 SID = Sid.parse("S-1-5-21-1-2-3")
 DOMAIN = Domain("DC=corp,DC=example", "corp.example", "CN=Configuration,DC=corp,DC=example", SID, SID, True)
@@ -392,3 +394,37 @@ def test_diffs_can_be_read() -> None:
         }
     )
     assert shown["files"][0].startswith("X, 3 bytes, ") and shown["certificates"]["allow_weak"] is True
+
+
+# ---- certificates of enterprise CAs, from the directory
+
+PUSH = {"name": "Trust", "certificates": {"trusted_root": [{"enrollment_service": "Corp CA"}]}}
+CORP_CA = certificate("Corp CA")
+
+
+@pytest.mark.parametrize("write", ["merged", "replaced"])
+def test_the_certificate_of_an_enrollment_service_is_pushed(write: str) -> None:
+    world = current(authorities=Authorities({"Corp CA": [CORP_CA]}))
+    [change] = plan(world, PUSH, state=write).changes
+    [item] = (change.after or {})["certificates"]["trusted_root"]
+    assert item["subject"] == "CN=Corp CA,DC=example" and "BEGIN CERTIFICATE" in item["content"]
+
+
+def test_an_expected_authority_is_foreseen_in_a_new_policy_and_in_one_that_is_there() -> None:
+    world = current(state(name="Trust"), authorities=Authorities(expected=["Corp CA"]))
+    for now in (current(authorities=world.authorities), world):
+        [change] = plan(now, PUSH).changes
+        shown = GroupPolicies().shown(change.after or {})["certificates"]
+        assert shown == {"trusted_root": ["the certificate of enrollment service Corp CA (known after apply)"]}
+        with pytest.raises(UserError, match="Corp CA is not there yet"):
+            GroupPolicies().apply(None, change)  # type: ignore[arg-type]
+
+
+def test_an_unknown_enrollment_service_is_refused() -> None:
+    with pytest.raises(UserError, match=r"certificates.trusted_root\[0\]: enrollment_service: there is no enterprise CA 'Corp CA'"):
+        plan(current(), PUSH)
+
+
+def test_rendered_leaves_to_the_directory_what_only_it_knows() -> None:
+    [rendered] = GroupPolicies().render(params(PUSH, state="rendered"))
+    assert rendered["certificates"] == {"trusted_root": [{"enrollment_service": "Corp CA", "chain": "authority"}]}
