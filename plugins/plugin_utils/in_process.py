@@ -29,7 +29,7 @@ class InProcessAction(ActionBase):  # type: ignore[misc]  # ansible ships no typ
             return result
         checked = ArgumentSpecValidator(self.resource.argument_spec(), **self.resource.rules()).validate(self._task.args)
         if checked.error_messages:
-            result.update(failed=True, msg=remove_values(self._refusal(checked), checked._no_log_values))
+            result.update(failed=True, msg=remove_values(refusal(self._task.action, checked), checked._no_log_values))
             return result
         warnings = [entry["warning"] for entry in checked._warnings]
         try:
@@ -50,11 +50,12 @@ class InProcessAction(ActionBase):  # type: ignore[misc]  # ansible ships no typ
             or any(self._task.environment or ())
         )
 
-    def _refusal(self, checked: Any) -> str:
-        """The validator's messages in the words of `AnsibleModule`."""
-        unsupported = any(isinstance(error, UnsupportedError) for error in checked.errors)
-        text = "; ".join(checked.error_messages)
-        return f"Unsupported parameters for ({self._task.action}) module: {text}" if unsupported else text
+
+def refusal(action: str, checked: Any) -> str:
+    """The validator's messages in the words of `AnsibleModule`."""
+    unsupported = any(isinstance(error, UnsupportedError) for error in checked.errors)
+    text = "; ".join(checked.error_messages)
+    return f"Unsupported parameters for ({action}) module: {text}" if unsupported else text
 
 
 def plain(value: Any) -> Any:

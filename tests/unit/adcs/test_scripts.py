@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The PowerShell scripts: their grammar, what they may call, and, where there is a pwsh, what they call.
+
+Where there is none, nothing here says that a script does the right thing on Windows; only that it is a script, that it takes its input
+as parameters, and that it calls nothing but what is listed here with the reason for it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tree_sitter_powershell
+from tree_sitter import Language, Node, Parser
+
+from ansible_collections.certlogon.core.plugins.module_utils.adcs.powershell import SCRIPTS
+
+PARSER = Parser(Language(tree_sitter_powershell.language()))
+FILES = sorted(SCRIPTS.glob("*.ps1"))
+
+COMMANDS = {
+    # reading
+    "Get-ChildItem": "files and registry keys",
+    "Get-CimInstance": "the computer: its name, its domain",
+    "Get-Content": "a file's text",
+    "Get-Item": "a registry key, a file, a certificate",
+    "Get-ItemProperty": "registry values",
+    "Get-Service": "whether CertSvc is there and runs",
+    "Get-WindowsFeature": "which role services are installed",
+    "Join-Path": "paths",
+    "Test-Path": "whether something is there",
+    # writing
+    "New-Item": "a registry key, a folder",
+    "New-ItemProperty": "a registry value with its kind",
+    "Set-ItemProperty": "a registry value",
+    "Remove-Item": "a temporary file, our own registry key",
+    "Remove-ItemProperty": "a registry value",
+    "Restart-Service": "CertSvc reads its settings when it starts",
+    "Start-Service": "CertSvc after its certificate was installed",
+    "Stop-Service": "CertSvc before its certificate is replaced",
+    "Install-AdcsCertificationAuthority": "the CA role service",
+    "Uninstall-AdcsCertificationAuthority": "what an installation left that died",
+    "Backup-CARoleService": "the CA's key and database",
+    "certutil.exe": "what no cmdlet does: install and renew the CA's certificate, publish and revoke",
+    # the language's own
+    "ForEach-Object": "a pipeline's items",
+    "Where-Object": "a pipeline's items",
+    "Select-Object": "a pipeline's items",
+    "Sort-Object": "a pipeline's items",
+    "Out-Null": "drops output",
+    "New-Object": "a COM object of the certification authority",
+    "Get-Location": "where a drive is",
+    "Set-Location": "where a drive is",
+}
+"""The commands that scripts may call, and what for. Whoever adds one says why."""
+
+
+def nodes(node: Node, *kinds: str) -> Iterator[Node]:
+    if node.type in kinds:
+        yield node
+    for child in node.children:
+        yield from nodes(child, *kinds)
+
+
+def text(node: Node) -> str:
+    assert node.text is not None
+    return node.text.decode()
+
+
+def tree(source: str) -> Node:
+    return PARSER.parse(source.encode()).root_node
+
+
+def faults(source: str) -> list[str]:
+    """What is wrong with a script, by line."""
+    root = tree(source)
+    found: list[str] = []
+
+    def fault(node: Node, message: str) -> None:
+        found.append(f"line {node.start_point.row + 1}: {message}: {text(node)[:60]!r}")
+
+    for node in nodes(root, "ERROR"):
+        fault(node, "not PowerShell")
+    if root.has_error and not found:
+        found.append("something is missing somewhere: not PowerShell")
+    blocks = [child for child in root.children if child.type == "param_block"]
+    if not blocks:
+        return [*found, "no param block"]
+    binding = " ".join(text(node) for node in nodes(blocks[0], "attribute") if text(node).startswith("[CmdletBinding"))
+    if binding != "[CmdletBinding(SupportsShouldProcess)]":
+        found.append(f"the param block must have [CmdletBinding(SupportsShouldProcess)], which win_powershell looks for: {binding!r}")
+    for parameter in nodes(blocks[0], "script_parameter"):
+        if not any(list(nodes(attribute, "type_literal")) for attribute in nodes(parameter, "attribute")):
+            fault(parameter, "a parameter without a type")
+    if "$ErrorActionPreference = 'Stop'" not in source:
+        found.append("$ErrorActionPreference is not 'Stop'")
+    functions = {text(name).casefold() for node in nodes(root, "function_statement") for name in nodes(node, "function_name")}
+    known = {name.casefold() for name in COMMANDS} | functions
+    for command in nodes(root, "command"):
+        name = command.child_by_field_name("command_name") or command.children[0]
+        operator = next(iter(nodes(command, "command_invokation_operator")), None)
+        if operator is not None and operator.parent == command:
+            name = command.children[1]
+            if list(nodes(name, "variable", "string_literal", "script_block_expression", "parenthesized_expression")):
+                fault(command, "a call operator on something computed")
+                continue
+            if not text(name).endswith(".exe"):
+                fault(command, "a call operator where a plain call does")
+        if text(name).casefold() not in known:
+            fault(command, "an unknown command")
+    for call in nodes(root, "invokation_expression"):
+        called = text(call).casefold()
+        if any(word in called for word in ("scriptblock]::create", "invokescript", "addscript", "newscriptblock")):
+            fault(call, "a command built from text")
+    return found
+
+
+def test_there_are_scripts():
+    assert FILES
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_script(file: Path):
+    source = file.read_bytes()
+    assert source.startswith(b"# SPDX-License-Identifier: GPL-3.0-or-later\n")
+    assert b"\r" not in source and source.endswith(b"\n")
+    assert source.isascii(), "Windows PowerShell reads files without a mark in the machine's own code page"
+    assert faults(source.decode()) == []
+    assert source.count(b"$Ansible.Result =") >= 1, "a script answers with one table"
+
+
+HEAD = "[CmdletBinding(SupportsShouldProcess)]\nparam([string]$Name)\n$ErrorActionPreference = 'Stop'\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "fault"),
+    [
+        ("Get-Item -LiteralPath 'x'\n", "no param block"),
+        ("[CmdletBinding()]\nparam([string]$Name)\n$ErrorActionPreference = 'Stop'\n", "SupportsShouldProcess"),
+        ("[CmdletBinding(SupportsShouldProcess)]\nparam([string]$Name)\n", "ErrorActionPreference"),
+        ("[CmdletBinding(SupportsShouldProcess)]\nparam($Name)\n$ErrorActionPreference = 'Stop'\n", "without a type"),
+        (HEAD + "if ($Name) {\n", "not PowerShell"),
+        (HEAD + "Invoke-Expression $Name\n", "unknown command"),
+        (HEAD + "iex $Name\n", "unknown command"),
+        (HEAD + "& $Name\n", "computed"),
+        (HEAD + '& "certutil $Name"\n', "computed"),
+        (HEAD + "& { Get-Item x }\n", "computed"),
+        (HEAD + ". $Name\n", ""),
+        (HEAD + "& ($Name)\n", "computed"),
+        (HEAD + "& cmd.exe @('/c', $Name)\n", "unknown command"),
+        (HEAD + "powershell.exe -Command $Name\n", "unknown command"),
+        (HEAD + "$x = [scriptblock]::Create($Name)\n", "built from text"),
+        (HEAD + "$x = [ScriptBlock]::Create($Name)\n", "built from text"),
+    ],
+)
+def test_faults_are_found(script: str, fault: str):
+    found = faults(script)
+    assert found and any(fault in line for line in found), found
+
+
+def test_a_good_script_has_no_faults():
+    assert faults(HEAD + "$text = & certutil.exe @('-dump', $Name) 2>&1\n$Ansible.Result = @{ text = [string]$text }\n") == []
+
+
+# ---- with a pwsh
+
+PWSH = shutil.which("pwsh")
+NO_PWSH = "there is no pwsh on the PATH: the scripts are not run"
+
+RUNS: dict[str, dict[str, Any]] = {}
+"""Name of a script -> its parameters, `stubs` (what commands answer, as PowerShell), and `calls` (the commands it must call, in order)."""
+
+
+def harness(script: str, case: dict[str, Any]) -> str:
+    """A PowerShell program that runs a script with every listed command replaced by a recorder."""
+    stubs = []
+    for name in COMMANDS:
+        if name in ("ForEach-Object", "Where-Object", "Select-Object", "Sort-Object", "Out-Null", "Join-Path"):
+            continue
+        answer = case.get("stubs", {}).get(name, "")
+        stubs.append(f"function global:{name} {{ $Calls.Add(@{{ name = '{name}'; arguments = @($args) }}); {answer} }}")
+    parameters = json.dumps(case.get("parameters", {})).replace("'", "''")
+    return "\n".join(
+        [
+            "$global:Calls = [System.Collections.ArrayList]::new()",
+            "$global:Ansible = [pscustomobject]@{ Result = @{}; Changed = $true; CheckMode = $false }",
+            *stubs,
+            f"$parameters = ConvertFrom-Json '{parameters}' -AsHashtable",
+            f"& '{SCRIPTS / script}.ps1' @parameters | Out-Null",
+            "[System.Console]::Out.WriteLine((ConvertTo-Json -Depth 8 @{ calls = @($Calls); result = $Ansible.Result }))",
+        ]
+    )
+
+
+@pytest.mark.parametrize("script", sorted(RUNS) or ["none"])
+def test_run_with_stubs(script: str, tmp_path: Path):
+    if PWSH is None:
+        pytest.skip(NO_PWSH)
+    program = tmp_path / "run.ps1"
+    program.write_text(harness(script, RUNS[script]))
+    command = [PWSH, "-NoProfile", "-NonInteractive", "-File", str(program)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert [call["name"] for call in answer["calls"]] == RUNS[script]["calls"]
+    assert set(RUNS[script].get("result", ())) <= set(answer["result"])
