@@ -30,12 +30,14 @@ SMB_OPTIONS = {
     "tls certfile": "/etc/samba/tls/dc.pem",
     "tls keyfile": "/etc/samba/tls/dc.key",
     "tls cafile": "/etc/samba/tls/ca.pem",
-    "log level": "1 auth_audit:3",
+    # The KDC's reasons: JSON for who and what, class kerberos for why a certificate was refused.
+    "log level": "1 auth_audit:3 auth_json_audit:3 kerberos:3",
     "load printers": "no",
     "printing": "bsd",
     # A power cut may cost a lab its last writes, a killed samba does not; and each write to the directory costs a tenth of the time.
     "ldb:nosync": "true",
 }
+RESTART_SAMBA = "/usr/local/sbin/restart-samba"  # run by sh: how a root on a domain controller restarts samba, there being no systemd
 PKI = "/srv/pki"
 KRB5_CONF = f"""\
 [libdefaults]
@@ -56,7 +58,8 @@ def hosts_file(plan: settings.HostPlan) -> str:
 
 def host_files(plan: settings.HostPlan, resolvers: list[str]) -> dict[str, str]:
     resolv = f"search {settings.DNS_DOMAIN}\n" + "".join(f"nameserver {address}\n" for address in resolvers)
-    return {
+    restart = {RESTART_SAMBA: (HERE / "guest/restart-samba").read_text()} if plan.name in ("dc1", "dc2") else {}
+    return restart | {
         "/etc/hostname": f"{plan.name}\n",
         "/etc/hosts": hosts_file(plan),
         "/etc/resolv.conf": resolv,
