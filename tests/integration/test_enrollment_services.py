@@ -126,3 +126,12 @@ def test_unknown_names(run_resource: Callable[..., Any], templates: list[str]) -
         run_resource(EnrollmentServices(), [{"name": "Corp Example VPM CA", "templates": []}])
     with pytest.raises(UserError, match="no certificate template 'ServiceTestAA'; did you mean 'ServiceTestA'"):
         run_resource(EnrollmentServices(), [{"name": CA, "templates": ["ServiceTestAA"]}])
+
+
+def test_an_authority_to_come_is_foreseen_in_check_mode_only(run_resource: Callable[..., Any], templates: list[str]) -> None:
+    config = [{"name": "Corp New CA", "templates": ["KerberosAuthentication", templates[0]]}]
+    result = run_resource(EnrollmentServices(), config, check_mode=True, expected_authorities=["Corp New CA"])
+    assert result["changes"] == [{"name": "Corp New CA", "action": "create"}] and not result["warnings"]
+    assert "known after apply" in str(result["diff"])
+    done = run_resource(EnrollmentServices(), config, expected_authorities=["Corp New CA"])
+    assert done["failed"] and "is not there yet" in done["msg"]

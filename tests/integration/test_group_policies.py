@@ -508,3 +508,21 @@ def test_bad_input_is_named_at_once(lab: Any, run_resource: Callable[..., Any]) 
     assert all(line.startswith(f"config: {NAME}: ") for line in lines)
     with pytest.raises(UserError, match="Windows needs this policy"):
         run_resource(GroupPolicies(), [{"name": "Default Domain Policy"}], "deleted")
+
+
+def test_certificates_of_enrollment_services(lab: Any, run_resource: Callable[..., Any]) -> None:
+    pushed = [{"enrollment_service": "Corp Example Issuing CA"}]
+    config = [{"name": NAME, "certificates": {"intermediate": pushed}}]
+    assert run_resource(GroupPolicies(), config)["changed"]
+    assert not run_resource(GroupPolicies(), config)["changed"]
+    [found] = run_resource(GroupPolicies(), [{"name": NAME}], "gathered")["gathered"]
+    der = base64.b64decode("".join(Path(lab.files["issuing_ca"]).read_text().split("-----")[2].split()))
+    assert base64.b64decode("".join(found["certificates"]["intermediate"][0]["content"].split("-----")[2].split())) == der
+
+    config[0]["certificates"] = {"intermediate": [*pushed, {"enrollment_service": "Corp New CA"}]}
+    foreseen = run_resource(GroupPolicies(), config, check_mode=True, expected_authorities=["Corp New CA"])
+    assert foreseen["changes"] == [{"name": NAME, "action": "update"}] and "Corp New CA (known after apply)" in str(foreseen["diff"])
+    with pytest.raises(UserError, match="there is no enterprise CA 'Corp New CA'"):
+        run_resource(GroupPolicies(), config, check_mode=True)
+    done = run_resource(GroupPolicies(), config, expected_authorities=["Corp New CA"])
+    assert done["failed"] and "is not there yet" in done["msg"]

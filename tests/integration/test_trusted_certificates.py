@@ -311,3 +311,35 @@ def renew(files: Files, name: str) -> str:
     for extension in old.extensions:
         builder = builder.add_extension(extension.value, critical=extension.critical)
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+def test_the_certificate_of_an_enrollment_service(lab: Any, files: Files, run_resource: Callable[..., Any]) -> None:
+    """Read from the directory in the same session: nobody has to carry a file from the CA."""
+    config = [{"store": "ntauth", "certificates": [{"enrollment_service": "corp example issuing ca"}]}]
+    assert run_resource(TrustedCertificates(), config, check_mode=True)["changed"]
+    run_resource(TrustedCertificates(), config)
+    [found] = lab.ldbsearch(NTAUTH, "(objectClass=*)", "cACertificate", scope="base")
+    assert found["cacertificate"] == [files.der("issuing-ca")]
+    assert not run_resource(TrustedCertificates(), config)["changed"]
+
+    root = [{"store": "root", "certificates": [{"enrollment_service": "Corp Example Issuing CA", "chain": "root"}]}]
+    with pytest.raises(UserError, match=r"root: certificates\[0\]: chain: the issuer of .*Corp Example Issuing CA"):
+        run_resource(TrustedCertificates(), root)
+    run_resource(TrustedCertificates(), [{"store": "intermediate", "certificates": [{"path": files.path("root-ca")}]}])
+    [change] = run_resource(TrustedCertificates(), root)["diff"]
+    assert "Root CA" in str(change["after"])
+    run_resource(TrustedCertificates(), config, "deleted")
+    assert lab.ldbsearch(NTAUTH, "(objectClass=*)", "cACertificate", scope="base")[0]["cacertificate"] == [PLACEHOLDER]
+
+
+def test_an_authority_to_come_is_foreseen_in_check_mode_only(lab: Any, files: Files, run_resource: Callable[..., Any]) -> None:
+    config = [{"store": "ntauth", "certificates": [{"path": files.path("vpn-ca")}, {"enrollment_service": "Corp New CA"}]}]
+    expected = {"expected_authorities": ["Corp New CA"]}
+    [diff] = run_resource(TrustedCertificates(), config, check_mode=True, **expected)["diff"]
+    assert "the certificate of enrollment service Corp New CA (known after apply)" in diff["after"]["certificates"]
+    with pytest.raises(UserError, match="there is no enterprise CA 'Corp New CA'"):
+        run_resource(TrustedCertificates(), config, check_mode=True)
+    result = run_resource(TrustedCertificates(), config, **expected)
+    assert result["failed"] and "Corp New CA is not there yet" in result["msg"]
+    values = [value for found in lab.ldbsearch(NTAUTH, "(objectClass=*)", "cACertificate", scope="base") for value in found["cacertificate"]]
+    assert files.der("vpn-ca") not in values
