@@ -6,7 +6,8 @@
     card.uri, box.environment                 # for Ansible here
     box.inside.card("alice.andersson"), box.inside.environment  # the same for commands on control
 
-A box is the folder /var/lib/cards on control: `softhsm2.conf`, `tokens/`, and for each card `NAME.pin` and `NAME.so-pin`, for root only. The machine reaches the same files through the host's process, so a card is on both sides at once, and gone with the lab.
+A box is the folder /var/lib/cards on control: `softhsm2.conf`, `tokens/`, and for each card `NAME.pin` and `NAME.so-pin`, for root only.
+The machine reaches the same files through the host's process, so a card is on both sides at once, and gone with the lab.
 """
 
 from __future__ import annotations
