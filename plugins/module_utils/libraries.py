@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import ldap3.core.exceptions as ldap3_exceptions
     import ldap3.protocol.sasl.sasl as ldap3_sasl
     import pkcs11
+    import requests
     import smbprotocol
     import smbprotocol.connection as smb_connection
     import smbprotocol.exceptions as smb_exceptions
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import smbprotocol.tree as smb_tree
     import spnego
     import spnego.channel_bindings as spnego_channel_bindings
+    import urllib3
     from cryptography import x509
     from cryptography.hazmat import primitives as crypto
     from cryptography.hazmat.primitives.asymmetric import ec as crypto_ec
@@ -49,6 +51,7 @@ _LIBRARIES = {
     "pkcs7": ("cryptography.hazmat.primitives.serialization.pkcs7", "cryptography"),
     "pkcs11": ("pkcs11", "python-pkcs11"),
     "pkcs12": ("cryptography.hazmat.primitives.serialization.pkcs12", "cryptography"),
+    "requests": ("requests", "requests"),
     "smb_connection": ("smbprotocol.connection", "smbprotocol"),
     "smb_exceptions": ("smbprotocol.exceptions", "smbprotocol"),
     "smb_open": ("smbprotocol.open", "smbprotocol"),
@@ -57,6 +60,7 @@ _LIBRARIES = {
     "smbprotocol": ("smbprotocol", "smbprotocol"),
     "spnego": ("spnego", "pyspnego"),
     "spnego_channel_bindings": ("spnego.channel_bindings", "pyspnego"),
+    "urllib3": ("urllib3", "urllib3"),
     "x509": ("cryptography.x509", "cryptography"),
 }
 
@@ -101,6 +105,7 @@ __all__ = [
     "pkcs7",
     "pkcs11",
     "pkcs12",
+    "requests",
     "smb_connection",
     "smb_exceptions",
     "smb_open",
@@ -109,5 +114,6 @@ __all__ = [
     "smbprotocol",
     "spnego",
     "spnego_channel_bindings",
+    "urllib3",
     "x509",
 ]
