@@ -119,6 +119,10 @@ class Resource(ABC, Generic[Session, Current]):
     def apply(self, session: Session, change: Change) -> None:
         """Write one object."""
 
+    def complete(self, session: Session, params: Mapping[str, Any], report: Words) -> Words:
+        """The result, for kinds that have more to say than what changed; called within the session, also in check mode."""
+        return report
+
     def render(self, params: Mapping[str, Any]) -> list[Words]:
         """What `config` asks for, complete, without any server (pure)."""
         raise NotImplementedError
@@ -166,7 +170,7 @@ def run(resource: Resource[Any, Any], params: Mapping[str, Any], *, check_mode: 
         if plan.changes and not check_mode:
             _apply(resource, session, result.outcomes)
             _verify(resource, session, params, result.outcomes)
-    return _report(resource, result)
+        return resource.complete(session, params, _report(resource, result))
 
 
 def _refuse_duplicates(resource: Resource[Any, Any], desired: Iterable[Words]) -> None:
