@@ -50,6 +50,7 @@ _users: dict[str, int] = {}
 class KeyFacts:
     """A key pair as the token describes it. `private` says whether the private half was seen, which needs the PIN.
 
+    `public` is the `key_id` of the public key, empty where the token does not tell it; a token may name its keys (`id`) otherwise.
     `sensitive`, `extractable` and `generated` (CKA_LOCAL: made on the token) are None where the private half was not seen.
     """
 
@@ -58,6 +59,7 @@ class KeyFacts:
     kind: str
     bits: int
     private: bool
+    public: bytes = b""
     sensitive: bool | None = None
     extractable: bool | None = None
     generated: bool | None = None
@@ -370,16 +372,16 @@ class Token:
             for one in self._objects(classes.PUBLIC_KEY):
                 public = _public_key(one)
                 if public is not None:
-                    facts = KeyFacts(bytes(_attribute(one, kind.ID, b"")), _attribute(one, kind.LABEL, ""), *_kind(public), private=False)
-                    pairs[facts.id] = facts
+                    id = bytes(_attribute(one, kind.ID, b""))
+                    pairs[id] = KeyFacts(id, _attribute(one, kind.LABEL, ""), *_kind(public), False, key_id(public_bits(public)))
             for one in self._objects(classes.PRIVATE_KEY):
                 id = bytes(_attribute(one, kind.ID, b""))
                 public = self._public_half(one, id)
+                known = ("unknown", 0, True, b"") if public is None else (*_kind(public), True, key_id(public_bits(public)))
                 pairs[id] = KeyFacts(
                     id,
                     _attribute(one, kind.LABEL, ""),
-                    *(_kind(public) if public is not None else ("unknown", 0)),
-                    private=True,
+                    *known,
                     sensitive=_attribute(one, kind.SENSITIVE, None),
                     extractable=_attribute(one, kind.EXTRACTABLE, None),
                     generated=_attribute(one, kind.LOCAL, None),
