@@ -14,6 +14,8 @@ from lab.errors import LabError
 from lab.labs import DEFAULT_NAME, Lab, all_labs
 from lab.progress import Progress
 
+EXTRAS = "dc2: a second domain controller; ca1: the stand-in for the Windows CA host (the domain is bare then, and dc1 has SSH)"
+
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
@@ -28,16 +30,16 @@ def parser() -> argparse.ArgumentParser:
         return added
 
     up = command("up", "Start the lab; does nothing if it runs.")
-    up.add_argument("--with", dest="extras", action="append", choices=["dc2"], default=[], help="dc2: a second domain controller")
+    up.add_argument("--with", dest="extras", action="append", choices=["dc2", "ca1"], default=[], help=EXTRAS)
     up.add_argument("--bare", action="store_true", help="no enrollment service objects in the directory")
     status = command("status", "What runs, where, and with which accounts.")
     status.add_argument("--json", action="store_true", help="for other tools; contains the passwords")
     execute = command("exec", "Run a command (default: a shell) on a host; HOST machine: this machine's files, the lab's network.")
     execute.add_argument("--online", action="store_true", help="with the machine's network instead of the lab's")
-    execute.add_argument("host", metavar="HOST", help="dc1, dc2, control or machine")
+    execute.add_argument("host", metavar="HOST", help="dc1, dc2, ca1, control or machine")
     execute.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD")
-    command("kill", "SIGKILL samba on a domain controller.").add_argument("host", metavar="HOST")
-    command("start", "Start samba on a domain controller again.").add_argument("host", metavar="HOST")
+    command("kill", "SIGKILL samba on a domain controller, or the stand-in on ca1.").add_argument("host", metavar="HOST")
+    command("start", "Start samba on a domain controller, or the stand-in on ca1, again.").add_argument("host", metavar="HOST")
     command("list", "All labs on this machine.")
     prepare = command("prepare", "Make what `up` starts from (the Debian root, the domain's snapshot); start nothing.")
     prepare.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
@@ -92,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
 
 def up(lab: Lab, options: argparse.Namespace) -> int:
     progress = Progress()
-    started = lab.up(progress, second_dc="dc2" in options.extras, bare=options.bare)
+    started = lab.up(progress, second_dc="dc2" in options.extras, bare=options.bare, ca="ca1" in options.extras)
     progress.say(f"lab {lab.name!r} is up after {progress.seconds:.1f} s" if started else f"lab {lab.name!r} is running already")
     return 0
 
@@ -104,6 +106,7 @@ def table(status: dict[str, Any]) -> str:
         lines.append(f"domain {status['dns_domain']} ({status['netbios_domain']}), realm {status['realm']}")
         for host in status["hosts"].values():
             samba = "" if host.get("samba", True) else "  SAMBA IS DOWN"
+            samba += "" if host.get("service", True) else "  THE STAND-IN IS DOWN"
             lines.append(f"  {host['fqdn']:22} {host['address']:12} pid {host['pid']:<8} {host['purpose']}{samba}")
         lines.append("accounts, with passwords in " + status["files"]["accounts"])
         for name in ("administrator", "plain.user", "policy.editor", "domain.admin"):

@@ -70,8 +70,9 @@ BUILT_IN_GROUPS = {
     "Enterprise Admins": ("enterprise.admin",),
     "Cert Publishers": ("CA1$",),
 }
+CA_HOST = "CA1"
 WORKSTATIONS = {"WS-0001": "", "WS-0002": "", "WS-0003": "", "WS-0004": "", "WS-0005": "OU=Kiosks,"}
-SERVERS = ("SRV-FILE1", "SRV-WEB1", "SRV-VPN1", "CA1")
+SERVERS = ("SRV-FILE1", "SRV-WEB1", "SRV-VPN1", CA_HOST)
 SERVICE_ACCOUNTS = {"svc-ansible": "Ansible, configuration management", "svc-vpn": "SSL VPN gateway, reads users and groups"}
 PLAIN_LETTERS = str.maketrans("řáíüé", "raiue", "'")
 
@@ -99,6 +100,17 @@ def accounts() -> dict[str, dict[str, str]]:
             "purpose": purpose,
         }
         for name, purpose in named.items()
+    }
+
+
+def ca_host_account() -> dict[str, Any]:
+    """What joining the domain gives the CA host: a password (its keytab comes from it) and its principals, with AES keys."""
+    names = (CA_HOST, f"{CA_HOST.lower()}.{DNS_DOMAIN}")
+    return {
+        "account": f"{CA_HOST}$",
+        "password": new_password(),
+        "servicePrincipalName": [f"{service}/{name}" for service in ("HOST", "HTTP", "WSMAN", "RestrictedKrbHost") for name in names],
+        "msDS-SupportedEncryptionTypes": "28",
     }
 
 

@@ -20,7 +20,7 @@ from lab.errors import LabError
 from lab.processes import HERE, Process
 from lab.progress import Progress
 
-DC1, DC2 = settings.HOSTS["dc1"], settings.HOSTS["dc2"]
+DC1, DC2, CA1 = (settings.HOSTS[name] for name in ("dc1", "dc2", "ca1"))
 SAMBA = ("samba", "--interactive", "--no-process-group", "--debug-stdout")
 SMB_OPTIONS = {
     "interfaces": "lo eth0",
@@ -38,7 +38,7 @@ SMB_OPTIONS = {
     "ldb:nosync": "true",
 }
 RESTART_SAMBA = "/usr/local/sbin/restart-samba"  # run by sh: how a root on a domain controller restarts samba, there being no systemd
-PKI = "/srv/pki"
+PKI, JOINED = "/srv/pki", "/srv/ca1"
 KRB5_CONF = f"""\
 [libdefaults]
     default_realm = {settings.REALM}
@@ -79,9 +79,10 @@ def snapshot_key(bare: bool) -> str:
 
 
 def ensure_snapshot(progress: Progress, *, bare: bool) -> Path:
-    """The folder with `dc1/` (overlay layer), `pki/` and `accounts.json`, made if it is not there."""
+    """The folder with `dc1/` (overlay layer), `pki/`, `accounts.json`; bare: also `ca1/` (its keytab, key, certificate). Made if missing."""
     base = root.ensure(progress)
-    path = settings.cache_dir() / f"domain-{snapshot_key(bare)}"
+    variants = {each: settings.cache_dir() / f"domain-{snapshot_key(each)}" for each in (False, True)}
+    path = variants[bare]
     if path.is_dir():
         return path
     with root.cache_lock():
@@ -91,7 +92,7 @@ def ensure_snapshot(progress: Progress, *, bare: bool) -> Path:
             work.mkdir(mode=0o700)
             build(progress, base, work, bare)
             work.rename(path)
-            root.prune("domain-*", path)
+            root.prune("domain-*", *variants.values())
     return path
 
 
@@ -109,6 +110,8 @@ def build(progress: Progress, base: Path, work: Path, bare: bool) -> None:
         with progress.step("lab certification authorities and certificates"):
             addresses = [f"{plan.name}={plan.address}" for plan in (DC1, DC2)]
             processes.run(host, ["sh", "/srv/guest/pki.sh", PKI, settings.DNS_DOMAIN, *addresses], log)
+            if bare:
+                processes.run(host, ["sh", "/srv/guest/ca1.sh", "certificate", PKI, JOINED, CA1.fqdn, CA1.address], log)
         with progress.step(f"domain {settings.REALM} provisioned"):
             processes.run(host, ["samba-tool", "domain", "provision", *provision_options(accounts["administrator"]["password"])], log)
             processes.run(host, ["sh", "-c", install_certificate("dc1")], log)
@@ -116,8 +119,12 @@ def build(progress: Progress, base: Path, work: Path, bare: bool) -> None:
         vpn = (work / "host/upper" / PKI[1:] / "vpn-ca.cer").read_bytes()
         with progress.step("people, groups, computers"):
             processes.run(host, ["python3", "/srv/guest/populate.py"], log, stdin=json.dumps(content(accounts, issuing, vpn, bare)))
+            if bare:
+                processes.run(host, ["sh", "/srv/guest/ca1.sh", "keytab", JOINED, f"{company.CA_HOST}$"], log)
     finally:
         keeper.process.end()
+    if bare:
+        (work / "host/upper" / JOINED[1:]).rename(work / "ca1")
     (work / "host/upper").rename(work / "dc1")
     (work / "dc1" / PKI[1:]).rename(work / "pki")
     write_private(work / "accounts.json", json.dumps(accounts, indent=1))
@@ -151,9 +158,13 @@ def content(accounts: Mapping[str, Mapping[str, str]], issuing: bytes, vpn: byte
     ]
     for service in services:
         service["certificate"] = base64.b64encode(service["certificate"]).decode()  # type: ignore[arg-type]
+    groups = company.GROUPS | company.BUILT_IN_GROUPS
     return {
         "entries": company.entries(),
-        "members": company.GROUPS | company.BUILT_IN_GROUPS,
+        # On a host that has no authority yet, its installation is what makes the computer a member.
+        "members": {group: members for group, members in groups.items() if not (bare and group == "Cert Publishers")},
+        "joined": [company.ca_host_account()] if bare else [],
+        "addresses": {CA1.name: CA1.address} if bare else {},
         "passwords": {name: account["password"] for name, account in accounts.items() if name != "administrator"},
         "must_change": ["mustchange.user"],
         "disabled": ["disabled.user"],

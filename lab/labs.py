@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lab import domain, processes, root, settings
+from lab import ca_host, domain, processes, root, settings, ssh
 from lab.errors import LabError
 from lab.processes import Keeper, Process
 from lab.progress import Progress
@@ -67,19 +67,21 @@ class Lab:
 
     # ---- up and down
 
-    def up(self, progress: Progress, *, second_dc: bool = False, bare: bool = False) -> bool:
-        """Start the lab; False if it runs already."""
+    def up(self, progress: Progress, *, second_dc: bool = False, bare: bool = False, ca: bool = False) -> bool:
+        """Start the lab; False if it runs already. `ca`: with ca1, in a bare domain, and SSH on dc1."""
         with self.lock():
             if self.running():
                 return False
             self.remove()
-            snapshot = domain.ensure_snapshot(progress, bare=bare)
+            snapshot = domain.ensure_snapshot(progress, bare=bare or ca)
             self.folder.mkdir(parents=True, mode=0o700)
             (self.folder / "logs").mkdir()
             keeper = Keeper(f"certlogon-lab {self.name}", using=[snapshot, root.path()])
             try:
-                hosts = self.start_hosts(progress, keeper.process, snapshot, second_dc)
                 shutil.copy(snapshot / "accounts.json", self.folder / "accounts.json")
+                hosts = self.start_hosts(progress, keeper.process, snapshot, second_dc)
+                if ca:
+                    hosts["ca1"] = self.start_ca(progress, keeper.process, snapshot, hosts["dc1"])
                 self.record_file.write_text(
                     json.dumps({"keeper": keeper.process.to_json(), "hosts": {n: p.to_json() for n, p in hosts.items()}})
                 )
@@ -116,10 +118,20 @@ class Lab:
                 domain.wait_until_found(hosts["dc2"], self.log("dc2"))
         return hosts
 
+    def start_ca(self, progress: Progress, keeper: Process, snapshot: Path, dc1: Process) -> Process:
+        with progress.step("dc1: SSH for Ansible"):
+            ssh.prepare(dc1, domain.DC1, self.folder / "ssh")
+            ssh.start(dc1, self.log("dc1-ssh"))
+        with progress.step("ca1: stand-in for the Windows host answers on WinRM"):
+            ca_host.prepare(self.folder / "hosts/ca1/upper", snapshot / "ca1", json.loads((self.folder / "accounts.json").read_text()))
+            host = self.boot(keeper, "ca1", [root.path()], [domain.DC1.address])
+            ca_host.start(host, self.log("ca1"))
+        return host
+
     def boot(self, keeper: Process, name: str, lower: Sequence[Path], resolvers: list[str]) -> Process:
         plan = settings.HOSTS[name]
         binds = [(self.folder / "files", "/srv/files")]
-        if name == "control":
+        if name in ("control", "ca1"):
             binds.append((settings.CHECKOUT, "/srv/certlogon"))
         files = domain.host_files(plan, resolvers)
         return processes.start_host(keeper, plan, self.folder / "hosts" / name, lower, files, binds, f"certlogon-lab {self.name}")
@@ -183,9 +195,9 @@ class Lab:
     # ---- faults
 
     def kill(self, host: str) -> None:
-        """SIGKILL samba on a host, with all else that runs there; the host stays."""
+        """SIGKILL samba on a host (on ca1: the stand-in), with all else that runs there; the host stays."""
         self.require_dc(host)
-        self.run(host, "sh", "-c", KILL_SAMBA, check=False)
+        self.run(host, "sh", "-c", ca_host.KILL if host == "ca1" else KILL_SAMBA, check=False)
 
     def require_dc(self, host: str) -> None:
         if host == "control":
@@ -193,6 +205,13 @@ class Lab:
 
     def start(self, host: str) -> None:
         self.require_dc(host)
+        if host == "ca1":
+            if ca_host.runs(self.host(host)):
+                raise LabError("the stand-in runs on ca1 already")
+            ca_host.start(self.host(host), self.log(host))
+            return
+        if host == "dc1" and (self.folder / "ssh").is_dir() and not ssh.runs(self.host(host)):
+            ssh.start(self.host(host), self.log("dc1-ssh"))
         if self.samba_runs(host):
             raise LabError(f"samba runs on {host} already")
         domain.start_samba(self.host(host), settings.HOSTS[host], self.log(host))
@@ -229,6 +248,7 @@ class Lab:
                 "odd_certificates": str(files / "odd"),
                 "folder": str(files),
                 "logs": str(self.folder / "logs"),
+                **ssh.files(self.folder / "ssh"),
             },
         }
 
@@ -241,7 +261,9 @@ class Lab:
             "running": process.alive,
             "purpose": plan.purpose,
         }
-        if name != "control":
+        if name == "ca1":
+            status |= {"service": ca_host.runs(process), "winrm_port": settings.WINRM_PORT, "log": str(self.log(name))}
+        if name in settings.DOMAIN_CONTROLLERS:
             samba = self.run(name, "pgrep", "-x", "samba", check=False).returncode == 0
             status |= {
                 "samba": samba,

@@ -94,10 +94,10 @@ def hold(path: Path) -> int:
     return handle
 
 
-def prune(pattern: str, keep: Path) -> None:
+def prune(pattern: str, *keep: Path) -> None:
     """Remove what an older version of this program made and no lab uses."""
     for old in settings.cache_dir().glob(pattern):
-        if old == keep or not old.is_dir():
+        if old in keep or not old.is_dir():
             continue
         handle = os.open(old, os.O_RDONLY | os.O_DIRECTORY)
         try:

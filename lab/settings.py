@@ -37,9 +37,12 @@ HOSTS = {
     for host in (
         HostPlan("dc1", "10.83.0.10", "Samba AD domain controller"),
         HostPlan("dc2", "10.83.0.11", "second domain controller (--with dc2)"),
+        HostPlan("ca1", "10.83.0.20", "stand-in for the Windows host of the certification authority (--with ca1)"),
         HostPlan("control", "10.83.0.100", "where Ansible runs"),
     )
 }
+DOMAIN_CONTROLLERS = ("dc1", "dc2")
+WINRM_PORT = 5986
 PORTS = {
     "dns": 53,
     "kerberos": 88,

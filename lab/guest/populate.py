@@ -4,7 +4,7 @@
 """Fill a freshly provisioned directory, offline and in one transaction. Runs on the domain controller; reads JSON from standard input.
 
 `{"entries": [[relative DN, {attribute: value or values}]], "members": {group: [account]}, "passwords": {account: password},
-"must_change": [account], "disabled": [account],
+"must_change": [account], "disabled": [account], "joined": [{account, password, further attributes}], "addresses": {host name: IPv4},
 "enrollment_services": [{name, dns_host_name, certificate (DER, base64), account}]}`;
 a relative DN that ends in "," is completed by the domain's.
 """
@@ -18,6 +18,7 @@ import sys
 import ldb
 from samba.auth import system_session
 from samba.dcerpc import security
+from samba.dnsserver import ARecord
 from samba.ndr import ndr_pack
 from samba.param import LoadParm
 from samba.samdb import SamDB
@@ -46,6 +47,21 @@ def enrollment_service(samdb: SamDB, service: dict) -> dict:
     }
 
 
+def join(samdb: SamDB, computer: dict) -> None:
+    """What joining the domain leaves in a computer's account."""
+    found = f"(sAMAccountName={ldb.binary_encode(computer.pop('account'))})"
+    samdb.setpassword(found, computer.pop("password"), False)
+    change = ldb.Message(samdb.search(expression=found, attrs=[])[0].dn)
+    for name, values in computer.items():
+        change[name] = ldb.MessageElement(values, ldb.FLAG_MOD_REPLACE, name)
+    samdb.modify(change)
+
+
+def add_address(samdb: SamDB, host: str, address: str) -> None:
+    zone = f"DC={samdb.domain_dns_name()},CN=MicrosoftDNS,DC=DomainDnsZones,{samdb.domain_dn()}"
+    samdb.add({"dn": f"DC={host},{zone}", "objectClass": ["top", "dnsNode"], "dnsRecord": ndr_pack(ARecord(address))})
+
+
 def main() -> None:
     wanted = json.load(sys.stdin)
     lp = LoadParm()
@@ -66,6 +82,10 @@ def main() -> None:
             samdb.disable_account(f"(sAMAccountName={ldb.binary_encode(account)})")
         for service in wanted["enrollment_services"]:
             samdb.add(enrollment_service(samdb, service))
+        for computer in wanted["joined"]:
+            join(samdb, computer)
+        for host, address in wanted["addresses"].items():
+            add_address(samdb, host, address)
     except BaseException:
         samdb.transaction_cancel()
         raise
