@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a Samba domain controller has of certificates: read there by root, changes nothing. `python3 - '<options as JSON>' < this file`.
+"""What a Samba domain controller has of certificates, and what it shows to others. Reads only, prints JSON.
 
-Needs what every Samba domain controller has: Python 3.9, Samba's Python package, openssl 3. Prints JSON.
+python3 - '{"read": {...}}' < this file     on the domain controller, as root
+python3 - '{"probe": {...}}' < this file    anywhere: its LDAPS as a client sees it
+
+Needs Python 3.9 and openssl 3, and to read a domain controller Samba's Python package, which each has.
 """
 
 from __future__ import annotations
@@ -49,8 +52,8 @@ def certificate(pem: str) -> dict[str, Any]:
         return {}
     values = dict(line.split("=", 1) for line in shown.splitlines() if re.match(r"[A-Za-z0-9 ]+=", line))
     key = openssl("x509", "-noout", "-pubkey", stdin=pem)
-    kind = openssl("pkey", "-pubin", "-noout", "-text", stdin=key).partition("\n")[0]
-    bits = re.search(r"\((\d+) bit\)", kind)
+    described = openssl("pkey", "-pubin", "-noout", "-text", stdin=key)
+    bits = re.search(r"\((\d+) bit\)", described)
     return {
         "subject": values["subject"],
         "issuer": values["issuer"],
@@ -61,7 +64,7 @@ def certificate(pem: str) -> dict[str, Any]:
         "dns_names": sorted(name.lower() for name in re.findall(r"DNS:([^,\s]+)", extension(shown, "Subject Alternative Name"))),
         "purposes": sorted(PURPOSES.get(name, name) for name in listed(extension(shown, "Extended Key Usage"))),
         "key": key.strip(),
-        "key_type": "ec" if openssl("ec", "-pubin", "-noout", stdin=key) or "curve" in openssl("pkey", "-pubin", "-noout", "-text", stdin=key).lower() else "rsa",
+        "key_type": "rsa" if "Modulus:" in described else "other",
         "key_size": int(bits.group(1)) if bits else 0,
         "pem": pem.strip() + "\n",
     }
@@ -139,8 +142,8 @@ def problems(found: dict[str, Any], wanted: dict[str, Any], trusted: set[str], a
         reasons.append(f"its issuer ({found['issuer']}) is not known in this domain")
     elif above[0]["sha256"] not in trusted:
         reasons.append(f"its issuer ({found['issuer']}) is not in the NTAuth store")
-    if found["key_type"] != wanted["key_type"] or (found["key_type"] == "rsa" and found["key_size"] < wanted["key_size"]):
-        reasons.append(f"its key is {found['key_type']} {found['key_size']}, asked is {wanted['key_type']} {wanted['key_size']}")
+    if found["key_type"] != "rsa" or found["key_size"] < wanted["key_size"]:
+        reasons.append(f"its key is {found['key_type']} {found['key_size']}, asked is rsa {wanted['key_size']}")
     return reasons
 
 
@@ -148,9 +151,9 @@ def problems(found: dict[str, Any], wanted: dict[str, Any], trusted: set[str], a
 
 
 def directory(smb_conf: str) -> tuple[dict[str, Any], Any]:
-    from samba.auth import system_session  # noqa: PLC0415  # only where there is a domain controller
-    from samba.param import LoadParm  # noqa: PLC0415
-    from samba.samdb import SamDB  # noqa: PLC0415
+    from samba.auth import system_session  # only where there is a domain controller
+    from samba.param import LoadParm
+    from samba.samdb import SamDB
 
     parameters = LoadParm()
     parameters.load(smb_conf)
@@ -172,7 +175,7 @@ def directory(smb_conf: str) -> tuple[dict[str, Any], Any]:
 
 def authorities(database: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The certificates of NTAuth, and all CA certificates that the directory knows, both without those that have expired."""
-    import ldb  # noqa: PLC0415
+    import ldb
 
     base = SERVICES + str(database.get_config_basedn())
     stores: dict[bool, dict[str, dict[str, Any]]] = {True: {}, False: {}}
@@ -249,7 +252,6 @@ def read(options: dict[str, Any]) -> dict[str, Any]:
     wanted = {
         "dns_names": options["dns_names"] or [host["fqdn"], host["domain"]],
         "renew_before": options["renew_before"],
-        "key_type": options["key_type"],
         "key_size": options["key_size"],
     }
 
@@ -263,7 +265,7 @@ def read(options: dict[str, Any]) -> dict[str, Any]:
         if first and key != first["key"]:
             reasons.append("its key is missing" if not key else "its key is another's")
         shown = {name: value for name, value in first.items() if name not in ("pem", "key")}
-        return {"certificate": shown, "chain": [one["pem"] for one in above], "problems": reasons, "has_key": bool(key)}
+        return {"certificate": shown, "chain": [one["pem"] for one in above], "problems": reasons}
 
     anchors = ntauth
     superiors = {above["sha256"]: above for one in anchors for above in chain(one, known)}
@@ -278,7 +280,7 @@ def read(options: dict[str, Any]) -> dict[str, Any]:
         "anchors": [{name: one[name] for name in ("subject", "sha256", "not_after", "pem")} for one in anchors],
         "authorities": [{"subject": one["subject"], "pem": one["pem"], "crl": crl_name(one)} for one in cas],
         "current": current,
-        "next": {**following, "request": read_text(folder / "next/request.pem")},
+        "next": {**following, "request_fits": request_fits(folder / "next", wanted)},
         "krb5_conf": str(krb5_conf),
         "foreign_settings": foreign_settings(text, options["marker"]),
         "crls": crls(Path(options["crl_folder"]), cas, now),
@@ -287,9 +289,38 @@ def read(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_text(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
+def request_fits(folder: Path, wanted: dict[str, Any]) -> bool:
+    """Whether a request that was begun is still what is asked for, and its key there."""
+    shown = openssl("req", "-in", str(folder / "request.pem"), "-noout", "-text", "-pubkey")
+    names = re.findall(r"DNS:([^,\s]+)", extension(shown, "Subject Alternative Name"))
+    bits = re.search(r"\((\d+) bit\)", shown)
+    key = openssl("pkey", "-in", str(folder / "key.pem"), "-passin", "pass:", "-pubout").strip()
+    return bool(key) and key in shown and names == wanted["dns_names"] and bits is not None and int(bits.group(1)) == wanted["key_size"]
+
+
+# ---- from outside
+
+
+def probe(options: dict[str, Any]) -> dict[str, Any]:
+    """What LDAPS shows, and why a client that believes in the NTAuth store would not take it for this domain's KDC."""
+    now = datetime.now(timezone.utc)
+    command = ["openssl", "s_client", "-connect", f"{options['host']}:{options['port']}", "-servername", options["name"], "-showcerts"]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=options["timeout"])
+    except subprocess.TimeoutExpired:
+        return {"certificate": {}, "problems": [f"LDAPS at {options['host']}:{options['port']} does not answer"]}
+    shown = [one for one in map(certificate, PEM.findall(done.stdout)) if one]
+    if not shown:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        return {"certificate": {}, "problems": [f"no TLS handshake at {options['host']}:{options['port']}: {lines[0] if lines else ''}"]}
+    trusted = [one for one in map(certificate, options["ntauth"]) if one]
+    wanted = {"dns_names": options["dns_names"], "renew_before": 0, "key_size": 2048}
+    leaf = shown[0]
+    reasons = problems(leaf, wanted, {one["sha256"] for one in trusted}, chain(leaf, trusted + shown[1:]), now)
+    result = {name: leaf[name] for name in ("subject", "issuer", "serial", "not_after", "dns_names", "purposes", "sha256")}
+    return {"certificate": result, "days_left": int(until(leaf["not_after"], now)), "problems": reasons}
 
 
 if __name__ == "__main__":
-    json.dump(read(json.loads(sys.argv[1])), sys.stdout)
+    asked = json.loads(sys.argv[1])
+    json.dump(read(asked["read"]) if "read" in asked else probe(asked["probe"]), sys.stdout)
