@@ -25,6 +25,16 @@ attributes:
     platforms: posix
 """
 
+    ADCS_GROUP = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(group/certlogon.core.adcs) in C(module_defaults) to set options for every module of the group.
+    support: full
+    membership:
+      - certlogon.core.adcs
+"""
+
     ACTION_GROUP = r"""
 options: {}
 attributes:

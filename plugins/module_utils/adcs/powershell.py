@@ -7,7 +7,7 @@ Nothing is ever put into a script's text. What a script may and may not do is ch
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -55,7 +55,7 @@ class PowerShellSession:
 
     def __init__(self, invoke: Invoke, warn: Warn) -> None:
         self._invoke = invoke
-        self._warn = warn
+        self.warn = warn
         self.rounds = 0
 
     def run(
@@ -79,7 +79,7 @@ class PowerShellSession:
             arguments["sensitive_parameters"] = [_sensitive(name, value) for name, value in secrets.items()]
         answer = self.module(MODULE, arguments, doing=doing, remedies=remedies)
         for warning in answer.get("warning") or ():
-            self._warn(str(warning))
+            self.warn(str(warning))
         result = answer.get("result")
         if not isinstance(result, Mapping) or not result:
             shown = " ".join(str(answer.get("host_out") or answer.get("output") or "nothing").split())[:_SHOWN]
@@ -93,7 +93,7 @@ class PowerShellSession:
         self.rounds += 1
         answer = self._invoke(name, arguments)
         if answer.get("failed"):
-            raise UserError(f"{doing}: {_failure(answer, {**_REMEDIES, **(remedies or {})})}")
+            raise UserError(f"{doing}: {_failure(answer, remedies or {})}")
         return answer
 
 
@@ -129,8 +129,12 @@ def _failure(answer: Mapping[str, Any], remedies: Mapping[str, str]) -> str:
     reasons = [text for text in map(_reason, answer.get("error") or ()) if text]
     plain = str(answer.get("msg") or answer.get("module_stderr") or answer.get("module_stdout") or "it failed without saying why")
     text = "; ".join(dict.fromkeys(reasons)) or " ".join(plain.split())[: 3 * _SHOWN]
-    # the caller's own remedies come last, and know more
-    known = [remedy for sign, remedy in remedies.items() if sign.casefold() in text.casefold()]
+    return with_remedy(text, remedies)
+
+
+def with_remedy(text: str, remedies: Mapping[str, str]) -> str:
+    """A reason with what to do about it, where that is known; the caller's own remedies know more than the common ones."""
+    known = [remedy for sign, remedy in {**_REMEDIES, **remedies}.items() if sign.casefold() in text.casefold()]
     return f"{text}; {known[-1]}" if known else text
 
 
@@ -145,8 +149,3 @@ def _reason(error: Any) -> str:
     number = hresult & 0xFFFFFFFF
     # what the common language runtime says of its own exceptions helps nobody
     return text if number >> 16 in (0x8013,) else f"{text} (0x{number:08x})"
-
-
-def selected(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """The named values that are set: parameters of a script from options of the same name."""
-    return {name: values[name] for name in names if values.get(name) is not None}

@@ -33,6 +33,7 @@ COMMANDS = {
     "Get-Service": "whether CertSvc is there and runs",
     "Get-WindowsFeature": "which role services are installed",
     "Join-Path": "paths",
+    "Split-Path": "paths",
     "Test-Path": "whether something is there",
     # writing
     "New-Item": "a registry key, a folder",
@@ -40,6 +41,7 @@ COMMANDS = {
     "Set-ItemProperty": "a registry value",
     "Remove-Item": "a temporary file, our own registry key",
     "Remove-ItemProperty": "a registry value",
+    "Import-Certificate": "a parent's certificate into the host's stores",
     "Restart-Service": "CertSvc reads its settings when it starts",
     "Start-Service": "CertSvc after its certificate was installed",
     "Stop-Service": "CertSvc before its certificate is replaced",
@@ -180,7 +182,7 @@ def harness(script: str, case: dict[str, Any]) -> str:
     """A PowerShell program that runs a script with every listed command replaced by a recorder."""
     stubs = []
     for name in COMMANDS:
-        if name in ("ForEach-Object", "Where-Object", "Select-Object", "Sort-Object", "Out-Null", "Join-Path"):
+        if name in ("ForEach-Object", "Where-Object", "Select-Object", "Sort-Object", "Out-Null", "Join-Path", "Split-Path"):
             continue
         answer = case.get("stubs", {}).get(name, "")
         stubs.append(f"function global:{name} {{ $Calls.Add(@{{ name = '{name}'; arguments = @($args) }}); {answer} }}")

@@ -76,17 +76,19 @@ if ($ca['CACertHash']) {
 }
 
 $sids = @{}
+$names = @{}
 foreach ($name in $Principals) {
     try {
-        $account = [System.Security.Principal.NTAccount]$name
-        $sids[$name] = $account.Translate([System.Security.Principal.SecurityIdentifier]).Value
+        $account = if ($name -like 'S-1-*') { [System.Security.Principal.SecurityIdentifier]$name } else { [System.Security.Principal.NTAccount]$name }
+        $sid = $account.Translate([System.Security.Principal.SecurityIdentifier])
+        $sids[$name] = $sid.Value
+        $names[$sid.Value] = $sid.Translate([System.Security.Principal.NTAccount]).Value
     }
     catch [System.Security.Principal.IdentityNotMappedException] {
-        $sids[$name] = $null
+        # a SID without a name stays what it is; a name without a SID is nobody
+        if (-not $sids[$name]) { $sids[$name] = $null }
     }
 }
-
-$names = @{}
 foreach ($value in 'Security', 'OfficerRights', 'EnrollmentAgentRights') {
     if ($ca[$value]) {
         $bytes = [System.Convert]::FromBase64String($ca[$value].value)
@@ -110,7 +112,16 @@ if (Test-Path -LiteralPath "$env:SystemRoot\System32\CertSrv\CertEnroll") {
     })
 }
 
-$request = if ($ca['RequestFileName']) { $ca['RequestFileName'].value }
+# RequestFileName is a pattern (%1 the host, %3 the CA, %4 the certificate's number), so all requests of its folder are wanted
+$requests = @()
+if ($ca['RequestFileName']) {
+    $folder = Split-Path -Parent $ca['RequestFileName'].value
+    if ($folder -and (Test-Path -LiteralPath $folder)) {
+        $requests = @(foreach ($file in Get-ChildItem -LiteralPath $folder -Filter '*.req') {
+            @{ path = $file.FullName; written = $file.LastWriteTimeUtc.ToString('o'); content = Get-Whole -Path $file.FullName }
+        })
+    }
+}
 
 $Ansible.Result = @{
     computer = @{
@@ -131,7 +142,8 @@ $Ansible.Result = @{
     policy = $policy
     certificates = $certificates
     capolicy = Get-Whole -Path "$env:SystemRoot\CAPolicy.inf"
-    request = @{ path = $request; content = Get-Whole -Path $request }
+    requests = $requests
+    system_root = $env:SystemRoot
     crls = $crls
     sids = $sids
     names = $names

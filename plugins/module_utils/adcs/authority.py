@@ -1,0 +1,436 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The certification authority of a Windows host: read, planned, installed and configured by thin scripts."""
+
+from __future__ import annotations
+
+import base64
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.certlogon.core.plugins.module_utils.adcs import authority_plan as planning
+from ansible_collections.certlogon.core.plugins.module_utils.adcs import authority_words as words
+from ansible_collections.certlogon.core.plugins.module_utils.adcs.authority_plan import Known, Local, Work
+from ansible_collections.certlogon.core.plugins.module_utils.adcs.authority_state import State
+from ansible_collections.certlogon.core.plugins.module_utils.adcs.powershell import (
+    Credential,
+    HostResource,
+    PowerShellSession,
+    with_remedy,
+)
+from ansible_collections.certlogon.core.plugins.module_utils.certificates import certificate as certificates
+from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import Certificate
+from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
+from ansible_collections.certlogon.core.plugins.module_utils.libraries import crypto, x509
+from ansible_collections.certlogon.core.plugins.module_utils.resource import Change, Plan, Words
+
+FEATURE = "ADCS-Cert-Authority"
+INSTALLED, WAITS_FOR_CERTIFICATE = 0, 398
+"""What Install-AdcsCertificationAuthority answers as ErrorId when it has done its part."""
+
+_REMEDIES = {
+    "0x80070005": "install_username must be an Enterprise Admin for an enterprise CA, an administrator of the host for a stand-alone one",
+    "0x8007052e": "install_username or install_password is wrong",
+    "0x8007054b": "the host cannot reach a domain controller; check its DNS and its domain membership",
+    "0x8009000f": "somebody else's installation left a key of this CA on the host; look at it (certutil -key), remove it if nobody needs it",
+    "0x80070522": "the account that Ansible logs on with must be an administrator of the host",
+    "0x800b0109": "the root is not trusted on the host; put its certificate into certificate_path too, or publish it in the directory",
+    "0x800b010a": "a parent's certificate is missing on the host; put all of them into certificate_path",
+    "0x80092013": "the parent's CRL cannot be reached from the host; publish it where its certificates say",
+    "0x80092012": "the parent publishes no CRL that the host finds; publish it where its certificates say",
+}
+
+_LOCATION = {"url": {"type": "str", "required": True}}
+_RESTRICTED = {"templates": {"type": "list", "elements": "str"}, "allow": {"type": "bool", "default": True}}
+
+
+class CertificationAuthority(HostResource[Known]):
+    states = ("merged", "replaced", "gathered", "rendered")
+    options = {
+        "name": {"type": "str", "required": True},
+        "type": {"type": "str", "choices": list(words.TYPES)},
+        "distinguished_name_suffix": {"type": "str"},
+        "key": {
+            "type": "dict",
+            "no_log": False,
+            "options": {
+                "algorithm": {"type": "str", "choices": ["RSA", "ECDSA"]},
+                "size": {"type": "int"},
+                "provider": {"type": "str"},
+            },
+        },
+        "hash": {"type": "str", "choices": ["SHA256", "SHA384", "SHA512"]},
+        "validity": {"type": "str"},
+        "database_path": {"type": "str"},
+        "log_path": {"type": "str"},
+        "capolicy": {
+            "type": "dict",
+            "options": {
+                "content": {"type": "str"},
+                "policies": {
+                    "type": "list",
+                    "elements": "dict",
+                    "options": {
+                        "name": {"type": "str", "required": True},
+                        "oid": {"type": "str", "required": True},
+                        "notice": {"type": "str"},
+                        "url": {"type": "str"},
+                    },
+                },
+                "renewal_key_size": {"type": "int", "no_log": False},
+                "renewal_validity": {"type": "str"},
+                "crl_period": {"type": "str"},
+                "crl_delta_period": {"type": "str"},
+                "load_default_templates": {"type": "bool"},
+                "alternate_signature_algorithm": {"type": "bool"},
+                "path_length": {"type": "int"},
+            },
+        },
+        "cdp": {
+            "type": "list",
+            "elements": "dict",
+            "options": {**_LOCATION, "flags": {"type": "list", "elements": "str", "choices": list(words.CDP), "default": []}},
+        },
+        "aia": {
+            "type": "list",
+            "elements": "dict",
+            "options": {**_LOCATION, "flags": {"type": "list", "elements": "str", "choices": list(words.AIA), "default": []}},
+        },
+        "crl_period": {"type": "str"},
+        "crl_overlap": {"type": "str"},
+        "crl_delta_period": {"type": "str"},
+        "crl_delta_overlap": {"type": "str"},
+        "issued_validity": {"type": "str"},
+        "audit_filter": {"type": "list", "elements": "str", "choices": ["all", *words.AUDIT]},
+        "interface_flags": {"type": "list", "elements": "str"},
+        "edit_flags": {"type": "list", "elements": "str"},
+        "disabled_extensions": {"type": "list", "elements": "str"},
+        "role_separation": {"type": "bool"},
+        "permissions": {
+            "type": "list",
+            "elements": "dict",
+            "options": {
+                "principal": {"type": "str", "required": True},
+                "rights": {"type": "list", "elements": "str", "choices": list(words.RIGHTS), "required": True},
+            },
+        },
+        "officer_restrictions": {
+            "type": "list",
+            "elements": "dict",
+            "options": {"officer": {"type": "str", "required": True}, "requesters": {"type": "list", "elements": "str"}, **_RESTRICTED},
+        },
+        "enrollment_agent_restrictions": {
+            "type": "list",
+            "elements": "dict",
+            "options": {"agent": {"type": "str", "required": True}, "subjects": {"type": "list", "elements": "str"}, **_RESTRICTED},
+        },
+    }
+    extra = {
+        "install_username": {"type": "str"},
+        "install_password": {"type": "str", "no_log": True},
+        "parent_ca": {"type": "str"},
+        "request_path": {"type": "path"},
+        "certificate_path": {"type": "path"},
+        "trust_parents": {"type": "bool", "default": True},
+        "renewal": {
+            "type": "dict",
+            "options": {
+                "when": {"type": "str", "choices": ["never", "before_expiry", "now"], "default": "never"},
+                "days": {"type": "int", "default": 365},
+                "key": {"type": "str", "choices": ["new", "same"], "default": "new", "no_log": False},
+            },
+        },
+        "backup": {
+            "type": "dict",
+            "options": {
+                "path": {"type": "str", "required": True},
+                "password": {"type": "str", "required": True, "no_log": True},
+                "when": {"type": "str", "choices": ["before_renewal", "always"], "default": "before_renewal"},
+            },
+        },
+        "warn_before": {"type": "int", "default": 180},
+        "crl_warn_before": {"type": "int", "default": 24},
+    }
+
+    def __init__(self, session: PowerShellSession) -> None:
+        super().__init__(session)
+        self._known: Known | None = None
+        self._params: Mapping[str, Any] = {}
+        self._steps: list[str] = []
+        self._backup: str | None = None
+        self._reboot = False
+
+    # ---- the four parts of every resource
+
+    def check(self, params: Mapping[str, Any]) -> None:
+        planning.check(params)
+
+    def read(self, session: PowerShellSession, params: Mapping[str, Any]) -> Known:
+        config = params.get("config") or []
+        names = planning.principals(config)
+        answer = session.run("adcs_state", {"Principals": names} if names else {}, doing="reading the CA's state")
+        first = self._known is None
+        self._params = params
+        self._known = Known(State.parse(answer), _local(params), datetime.now(timezone.utc))
+        if first:
+            for warning in planning.warnings(self._known, params):
+                session.warn(warning)
+        return self._known
+
+    def objects(self, current: Known) -> dict[str, Words]:
+        found = current.host.words() if current.host.configured else {}
+        return {found["name"]: found} if found else {}
+
+    def plan(self, params: Mapping[str, Any], current: Known) -> Plan:
+        given = planning.normalized(params["config"][0])
+        host = current.host
+        warnings = planning.choices(given)
+        if host.active is not None:
+            planning.fixed(given, host)
+        change = self._update(given, params, current) if host.configured else self._create(given, params, current)
+        return Plan([change] if change else [], warnings)
+
+    def apply(self, session: PowerShellSession, change: Change) -> None:
+        work: Work = change.details
+        for step in work.steps:
+            getattr(self, f"_do_{step}")(session, work, change)
+            self._steps.append(step)
+            if self._reboot:
+                return
+        self._planned = ()
+
+    def settled(self, change: Change, params: Mapping[str, Any], current: Known) -> bool:
+        """Windows adds much by itself, and a host that must restart has not come to the end: what was asked for has to be there."""
+        if self._reboot:
+            return True
+        now = self.objects(current).get(change.name, {})
+        return all(now.get(name) == value for name, value in (change.after or {}).items() if name in self.options and name in now)
+
+    def render(self, params: Mapping[str, Any]) -> list[Words]:
+        return [planning.normalized(entry) for entry in params["config"]]
+
+    def returns(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if params["state"] in ("merged", "replaced"):
+            found |= {"steps": self._steps or list(self._planned), "reboot_required": self._reboot}
+        elif params["state"] == "gathered":
+            found["reboot_required"] = False
+        if self._backup:
+            found["backup"] = self._backup
+        if self._known is not None and self._known.host.configured:
+            found |= _report(self._known.host, params)
+        return found
+
+    # ---- planning with the files of the control node at hand
+
+    _planned: tuple[str, ...] = ()
+
+    def _create(self, given: Words, params: Mapping[str, Any], known: Known) -> Change:
+        host = known.host
+        planning.install_problems(given, known, params)
+        planning.target(
+            {name: given[name] for name in ("name", "permissions", *planning.RESTRICTIONS) if name in given}, host, replaced=False
+        )
+        steps = ["feature"] if not host.feature else []
+        if "capolicy" in given and host.capolicy != given["capolicy"]["content"]:
+            steps.append("capolicy")
+        steps += ["install", "settings"]
+        self._planned = tuple(steps)
+        return Change(given["name"], None, {**given, "certificate": "known after apply"}, Work(steps, given))
+
+    def _update(self, given: Words, params: Mapping[str, Any], known: Known) -> Change | None:
+        host, have = known.host, known.host.words()
+        replaced = params["state"] == "replaced"
+        after = planning.target(given, host, replaced=replaced)
+        steps, shown, certificate, parents = [], dict[str, tuple[Any, Any]](), None, list[Certificate]()
+        if after.get("capolicy") != have.get("capolicy"):
+            steps.append("capolicy")
+        if host.pending and host.request is not None:
+            if known.local.certificates is not None:
+                certificate, parents = planning.fitting(
+                    known.local.certificates, host.request, f"certificate_path: {params['certificate_path']}"
+                )
+                steps.append("certificate")
+                shown["certificate"] = ("waits to be signed", str(certificate))
+            elif params["request_path"] and known.local.request != host.request.pem.encode():
+                steps.append("request")
+                shown["request"] = (None, params["request_path"])
+        if planning.settings(given, host, replaced=replaced):
+            steps.append("settings")
+        due = planning.due(host, params.get("renewal"))
+        if params.get("backup") and (due or params["backup"]["when"] == "always"):
+            steps.append("backup")
+            shown["backup"] = (None, self._backup_path(params, host))
+        if due:
+            steps.append("renew")
+            shown["certificate"] = (str(host.certificates[-1]), "renewed; known after apply")
+        if not steps:
+            return None
+        self._planned = tuple(steps)
+        before = {**have, **{name: pair[0] for name, pair in shown.items() if pair[0] is not None}}
+        after = {**after, **{name: pair[1] for name, pair in shown.items()}}
+        return Change(str(host.name), before, after, Work(steps, given, certificate, parents))
+
+    @staticmethod
+    def _backup_path(params: Mapping[str, Any], host: State) -> str:
+        return f"{params['backup']['path'].rstrip(chr(92))}\\{host.now:%Y%m%dT%H%M%SZ}"
+
+    # ---- the steps
+
+    def _do_feature(self, session: PowerShellSession, work: Work, change: Change) -> None:
+        arguments = {"name": [FEATURE], "state": "present", "include_management_tools": True}
+        answer = session.module("ansible.windows.win_feature", arguments, doing=f"{change.name}: installing the role service {FEATURE}")
+        if answer.get("reboot_required"):
+            self._reboot = True
+            session.warn(
+                f"{change.name}: the role service {FEATURE} wants a restart of the host (ansible.windows.win_reboot); then run again"
+            )
+
+    def _do_capolicy(self, session: PowerShellSession, work: Work, change: Change) -> None:
+        content = base64.b64encode(work.given["capolicy"]["content"].encode()).decode()
+        session.run("adcs_capolicy", {"Content": content}, doing=f"{change.name}: writing CAPolicy.inf")
+
+    def _do_install(self, session: PowerShellSession, work: Work, change: Change) -> None:
+        assert self._known is not None
+        doing = f"{change.name}: installing the CA"
+        parameters = planning.install_parameters(work.given, self._known.host, self._params)
+        username = self._params.get("install_username")
+        secrets = {"Credential": Credential(username, self._params["install_password"])} if username else None
+        answer = session.run("adcs_install", parameters, secrets, doing=doing, remedies=_REMEDIES)
+        if answer["error_id"] not in (INSTALLED, WAITS_FOR_CERTIFICATE):
+            reason = " ".join(str(answer["error"]).split())
+            raise UserError(f"{doing}: {with_remedy(reason, _REMEDIES)}; what is half done is taken up by the next run")
+        # the CA's own key in the registry, its policy module and its request are known only now
+        self.read(session, self._params)
+        self._hand_over_request()
+
+    def _do_settings(self, session: PowerShellSession, work: Work, change: Change) -> None:
+        assert self._known is not None
+        host = self._known.host
+        values = planning.settings(work.given, host, replaced=self._params["state"] == "replaced")
+        if values:
+            parameters = {"Authority": host.active, "Values": values}
+            session.run("adcs_settings", parameters, doing=f"{change.name}: writing the CA's settings", remedies=_REMEDIES)
+
+    def _do_certificate(self, session: PowerShellSession, work: Work, change: Change) -> None:
+        assert work.certificate is not None
+        parents = work.parents if self._params["trust_parents"] else ()
+        parameters = {
+            "Certificate": base64.b64encode(work.certificate.der).decode(),
+            "Roots": [base64.b64encode(one.der).decode() for one in parents if one.self_signed],
+            "Intermediates": [base64.b64encode(one.der).decode() for one in parents if not one.self_signed],
+        }
+        session.run("adcs_certificate", parameters, doing=f"{change.name}: installing the CA's certificate", remedies=_REMEDIES)
+
+    def _do_request(self, session: PowerShellSession, work: Work, change: Change) -> None:
+        self._hand_over_request()
+
+    def _do_backup(self, session: PowerShellSession, work: Work, change: Change) -> None:
+        assert self._known is not None
+        path = self._backup_path(self._params, self._known.host)
+        secrets: dict[str, str | Credential] = {"Password": self._params["backup"]["password"]}
+        session.run("adcs_backup", {"Path": path}, secrets, doing=f"{change.name}: backing up the CA to {path}")
+        self._backup = path
+
+    def _do_renew(self, session: PowerShellSession, work: Work, change: Change) -> None:
+        assert self._known is not None
+        parameters = {"ReuseKeys": self._params["renewal"]["key"] == "same", "ParentCA": self._params.get("parent_ca")}
+        session.run("adcs_renew", parameters, doing=f"{change.name}: renewing the CA's certificate", remedies=_REMEDIES)
+        if not self._known.host.is_root:
+            self.read(session, self._params)
+            self._hand_over_request()
+
+    def _hand_over_request(self) -> None:
+        assert self._known is not None
+        request, path = self._known.host.request, self._params.get("request_path")
+        if request is not None and path:
+            write_file(Path(path), request.pem.encode(), f"request_path: {path}")
+
+
+def write_file(path: Path, content: bytes, where: str) -> None:
+    """Replace a file as a whole, or leave the old one as it is."""
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            with suppress(OSError):
+                Path(name).unlink()
+            raise
+    except OSError as error:
+        raise UserError(
+            f"{where}: cannot be written: {error.strerror}; nothing that was there is lost, run again when it can be"
+        ) from error
+
+
+def _local(params: Mapping[str, Any]) -> Local:
+    return Local(_file(params, "request_path"), _certificates(params))
+
+
+def _file(params: Mapping[str, Any], option: str) -> bytes | None:
+    path = params.get(option)
+    if not path:
+        return None
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"{option}: {path} cannot be read: {error.strerror}") from error
+
+
+def _certificates(params: Mapping[str, Any]) -> list[Certificate] | None:
+    content = _file(params, "certificate_path")
+    if content is None:
+        return None
+    try:
+        return certificates.load(content)
+    except UserError as error:
+        raise UserError(f"certificate_path: {params['certificate_path']} {error}") from error
+
+
+def _report(host: State, params: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "config_string": host.config_string,
+        "pending": host.pending,
+        "certificates": [
+            {
+                "pem": _pem(one),
+                "subject": one.subject,
+                "not_after": _time(one.not_after),
+                "days_left": (one.not_after - host.now).days,
+                "sha256": one.sha256,
+            }
+            for one in host.certificates
+        ],
+        "crls": [
+            {
+                "file": crl.file,
+                "this_update": _time(crl.this_update),
+                "next_update": None if crl.next_update is None else _time(crl.next_update),
+                "hours_left": None if crl.next_update is None else int((crl.next_update - host.now).total_seconds() // 3600),
+            }
+            for crl in host.crls
+        ],
+    }
+    if host.request is not None:
+        found["request"] = {"path": params.get("request_path"), "pem": host.request.pem}
+    return found
+
+
+def _pem(one: Certificate) -> str:
+    encoded: bytes = x509.load_der_x509_certificate(one.der).public_bytes(crypto.serialization.Encoding.PEM)
+    return encoded.decode()
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
