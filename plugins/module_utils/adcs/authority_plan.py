@@ -55,7 +55,7 @@ DEFAULTS: Words = {
 """What Windows sets at the installation, and `replaced` where `config` says nothing (IF_DEFAULT, dw*DEFAULT of certsrv.h)."""
 
 _ENTERPRISE: Words = {"issued_validity": "2 years", "edit_flags": words.words(0x11014E, words.EDIT)}
-_STANDALONE: Words = {"issued_validity": "1 year", "edit_flags": words.words(0x836E, words.EDIT)}
+_STANDALONE: Words = {"issued_validity": "1 year", "edit_flags": words.words(0x83EE, words.EDIT)}
 
 ONLY_AT_INSTALLATION = ("validity",)
 FIXED = ("type", "distinguished_name_suffix", "key", "database_path", "log_path")
