@@ -27,8 +27,9 @@ DEFAULTS: dict[str, Any] = {
     "tokenChecking": "None",
     "allowDoubleEscaping": False,
 }
-# Install-AdcsWebEnrollment on Windows Server 2022: Windows authentication alone, no TLS demanded, no extended protection (KB5005413)
-CERTSRV_DEFAULTS = {"anonymous": False, "windows": True}
+# Install-AdcsWebEnrollment on Windows Server 2025: Windows authentication alone, no TLS demanded, extended protection where the client has
+# it ("when supported"; before Server 2025 it was None, KB5005413)
+CERTSRV_DEFAULTS = {"anonymous": False, "windows": True, "tokenChecking": "Allow"}
 
 
 @dataclass(frozen=True)
