@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The lab's domain as an inventory: one host in group `domains`, with the connection as the lab made it.
 
+A lab with ca1 also has `certification_authorities` (ca1, by WinRM) and `domain_controllers` (dc1, by SSH).
+
 Which lab: the one whose network this runs in (`./certlogon lab exec machine -- …`), else CERTLOGON_LAB, else the demo's.
 """
 
@@ -34,7 +36,41 @@ def inventory(status: dict[str, Any]) -> dict[str, Any]:
         # Where the lab keeps its certificates, for the variables in group_vars.
         "certlogon_lab_files": status["files"]["folder"],
     }
-    return {"domains": {"hosts": [status["dns_domain"]]}, "_meta": {"hostvars": {status["dns_domain"]: domain}}}
+    groups: dict[str, dict[str, Any]] = {"domains": {status["dns_domain"]: domain}}
+    if "ca1" in status["hosts"]:
+        groups["certification_authorities"] = {status["hosts"]["ca1"]["fqdn"]: ca_host(status)}
+    if "ssh_key" in status["files"]:
+        groups["domain_controllers"] = {status["hosts"]["dc1"]["fqdn"]: over_ssh(status, "dc1")}
+    hostvars = {name: variables for hosts in groups.values() for name, variables in hosts.items()}
+    everywhere = {"certlogon_lab_files": status["files"]["folder"], "certlogon_lab_administrator": administrator}
+    listed: dict[str, Any] = {name: {"hosts": list(hosts)} for name, hosts in groups.items()}
+    return listed | {"all": {"vars": everywhere}, "_meta": {"hostvars": hostvars}}
+
+
+def ca_host(status: dict[str, Any]) -> dict[str, Any]:
+    """NTLM by default; for Kerberos set ansible_winrm_transport, and ansible_user to name@REALM."""
+    administrator = status["accounts"]["administrator"]
+    return {
+        "ansible_connection": "winrm",
+        "ansible_port": status["hosts"]["ca1"]["winrm_port"],
+        "ansible_winrm_transport": "ntlm",
+        "ansible_user": administrator["netbios"],
+        "ansible_password": administrator["password"],
+        "ansible_winrm_ca_trust_path": status["files"]["ca_bundle"],
+        "ansible_winrm_kinit_env_vars": ["KRB5_CONFIG"],
+    }
+
+
+def over_ssh(status: dict[str, Any], name: str) -> dict[str, Any]:
+    files = status["files"]
+    return {
+        "ansible_connection": "ssh",
+        "ansible_host": status["hosts"][name]["address"],
+        "ansible_user": "root",
+        "ansible_ssh_private_key_file": files["ssh_key"],
+        "ansible_ssh_common_args": f"-o UserKnownHostsFile={files['ssh_known_hosts']} -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes",
+        "ansible_python_interpreter": "/usr/bin/python3",
+    }
 
 
 def main() -> int:

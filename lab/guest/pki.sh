@@ -42,6 +42,24 @@ certificate() {
 }
 
 certificate root-ca "Corp Example Root CA" ca self 3072 -days 7300
+# The offline root's CRL, which a person would carry into the directory.
+cat > crl.cnf <<END
+[ca]
+default_ca = root
+[root]
+database = index.txt
+crlnumber = crlnumber
+default_md = sha256
+default_crl_days = 365
+crl_extensions = crl
+[crl]
+authorityKeyIdentifier = keyid
+END
+: > index.txt
+echo 01 > crlnumber
+openssl ca -config crl.cnf -gencrl -cert root-ca.pem -keyfile root-ca.key -out root-ca.crl.pem
+openssl crl -in root-ca.crl.pem -outform DER -out root-ca.crl
+rm -f crl.cnf index.txt* crlnumber* root-ca.crl.pem
 certificate issuing-ca "Corp Example Issuing CA" issuing root-ca 2048 -days 3650
 certificate vpn-ca "Corp Example VPN CA" issuing root-ca 2048 -days 3650
 certificate rogue-ca "Totally Trustworthy CA" ca self 2048 -days 3650
