@@ -221,11 +221,12 @@ def objects(contents: Contents) -> dict[str, Words]:
     keys = {one.id: one for one in contents.keys}
     certified = {one.id for one in contents.certificates}
     found: dict[str, Words] = {}
+    labels: list[str] = []
     for group in (
         [_words(one.label, one.id, one.certificate, keys.get(one.id)) for one in contents.certificates],
         [_words(one.label, one.id, None, one) for one in contents.keys if one.id not in certified],
     ):
-        labels = [*(name.casefold() for name in found), *(words["name"].casefold() for words in group)]
+        labels += [words["name"].casefold() for words in group]
         for words in group:
             label = words["name"]
             found[label if labels.count(label.casefold()) == 1 else f"{label} ({words.get('sha256') or words['id']})"] = words
