@@ -37,6 +37,7 @@ _REMEDIES = {
     "0x8007052e": "install_username or install_password is wrong",
     "0x8007054b": "the host cannot reach a domain controller; check its DNS and its domain membership",
     "0x8009000f": "somebody else's installation left a key of this CA on the host; see certutil -key, and remove it if nobody needs it",
+    "0x800700b7": "what somebody else's installation left is in the way; take it away: Uninstall-AdcsCertificationAuthority -Force",
     "0x80070522": "the account that Ansible logs on with must be an administrator of the host",
     "0x800b0109": "the root is not trusted on the host; put its certificate into certificate_path too, or publish it in the directory",
     "0x800b010a": "a parent's certificate is missing on the host; put all of them into certificate_path",

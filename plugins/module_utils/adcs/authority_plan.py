@@ -385,8 +385,6 @@ def install_parameters(given: Words, host: State, params: Mapping[str, Any]) -> 
         parameters |= {"OverwriteExistingKey": True, "OverwriteExistingDatabase": True}
         if kind.startswith("enterprise"):
             parameters["OverwriteExistingCAinDS"] = True
-    if host.active is not None:
-        parameters["Again"] = True
     return parameters
 
 

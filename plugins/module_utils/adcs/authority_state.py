@@ -134,7 +134,7 @@ class State:
     @property
     def configured(self) -> bool:
         """Whether an installation came to its end, if only to wait for a certificate."""
-        return self.active is not None and bool(self.status & INSTALLED)
+        return self.active is not None and bool(self.status & (INSTALLED | SUSPENDED))
 
     @property
     def pending(self) -> bool:

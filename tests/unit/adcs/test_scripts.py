@@ -46,7 +46,6 @@ COMMANDS = {
     "Start-Service": "CertSvc after its certificate was installed",
     "Stop-Service": "CertSvc before its certificate is replaced",
     "Install-AdcsCertificationAuthority": "the CA role service",
-    "Uninstall-AdcsCertificationAuthority": "what an installation left that died",
     "Backup-CARoleService": "the CA's key and database",
     "certutil.exe": "what no cmdlet does: install and renew the CA's certificate, publish and revoke",
     # web enrolment

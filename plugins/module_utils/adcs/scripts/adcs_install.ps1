@@ -20,9 +20,7 @@ param(
     # what an installation of ours left behind that died
     [switch]$OverwriteExistingKey,
     [switch]$OverwriteExistingDatabase,
-    [switch]$OverwriteExistingCAinDS,
-    # take away first what is half configured
-    [switch]$Again
+    [switch]$OverwriteExistingCAinDS
 )
 $ErrorActionPreference = 'Stop'
 
@@ -30,13 +28,9 @@ $mark = 'HKLM:\SOFTWARE\certlogon\CertificationAuthority'
 $null = New-Item -Path $mark -Force
 $null = New-ItemProperty -LiteralPath $mark -Name 'Name' -PropertyType 'String' -Value $CACommonName -Force
 
-if ($Again) {
-    $null = Uninstall-AdcsCertificationAuthority -Force
-}
-
 $arguments = @{}
 foreach ($name in $PSBoundParameters.Keys) {
-    if ($name -notin 'Again', 'Confirm', 'WhatIf') { $arguments[$name] = $PSBoundParameters[$name] }
+    if ($name -notin 'Confirm', 'WhatIf') { $arguments[$name] = $PSBoundParameters[$name] }
 }
 $answer = Install-AdcsCertificationAuthority @arguments -Force
 
