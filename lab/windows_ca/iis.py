@@ -242,9 +242,9 @@ class Iis:
         self._thread = threading.Thread(target=self._watch, name="iis", daemon=True)
 
     def chain(self) -> list[bytes]:
-        """The authority's own certificate, for those that trust its root only."""
-        certificates: list[bytes] = self.authority.certificates if self.authority.configured else []
-        return certificates[-1:]
+        """The authority's own certificate, unless it is a root, which clients have."""
+        certificates = self.authority.certificates[-1:] if self.authority.configured else []
+        return [one.der for one in certificates if one.certificate.issuer != one.certificate.subject]
 
     def start(self) -> Iis:
         self._thread.start()

@@ -11,14 +11,15 @@ import base64
 import binascii
 import html
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 from typing import Any, Protocol
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, pkcs7
 
 from lab.windows_ca.certsrv.errors import Failure, described, failure
 from lab.windows_ca.iis_config import CERTENROLL_FOLDER
@@ -44,8 +45,9 @@ class Authority(Protocol):
     ca_name: str
 
     @property
-    def certificates(self) -> list[bytes]: ...
+    def certificates(self) -> Sequence[Any]: ...
 
+    def known_authorities(self) -> list[bytes]: ...
     def identify(self, account: str) -> Any: ...
     def submit(self, request: bytes, attributes: dict[str, str], caller: Any) -> Any: ...
     def retrieve(self, request_id: int, caller: Any) -> Any: ...
@@ -110,7 +112,7 @@ class Pages:
 
     def _ca_page(self, question: Question) -> Page:
         self._reach()
-        names = [self._name(der) for der in self._authority.certificates]
+        names = [self._name(der) for der in self._own()]
         options = "\n".join(f'<Option Value="{number}">{html.escape(name)}' for number, name in reversed(list(enumerate(names))))
         return self._page("certcarc", renewals=str(len(names) - 1), options=options)
 
@@ -147,8 +149,8 @@ class Pages:
             found = self._asked(self._retrieve, question, _number(question.query.get("reqid", "")))
             if found.certificate is None:
                 return self._not_issued(found)
-            certificates = [found.certificate, self._authority.certificates[-1]]
-        certificates += [der for der in getattr(self._authority, "parents", ()) if der not in certificates]
+            certificates = [found.certificate, self._own()[-1]]
+        certificates += self._above(certificates[-1])
         der = pkcs7.serialize_certificates([x509.load_der_x509_certificate(der) for der in certificates], Encoding.DER)
         body = der if question.query.get("enc", "b64").lower() == "bin" else armoured(der)
         return Page(200, body, CHAIN, "certnew.p7b")
@@ -192,13 +194,25 @@ class Pages:
         return self._authority.retrieve(number, caller)
 
     def _ca_certificate(self, question: Question) -> bytes:
-        certificates = self._authority.certificates
+        certificates = self._own()
         asked = question.query.get("renewal", "-1")  # -1: the latest
         renewal = len(certificates) - 1 if asked == "-1" else _number(asked)
         if renewal >= len(certificates):
             raise failure(0x80070057, "The parameter is incorrect.")
         der: bytes = certificates[renewal]
         return der
+
+    def _own(self) -> list[bytes]:
+        return [one.der for one in self._authority.certificates]
+
+    def _above(self, der: bytes) -> list[bytes]:
+        """The issuer, its issuer, up to the root, as far as this computer knows them."""
+        found: list[bytes] = []
+        known = {subject_and_key(one): one for one in self._authority.known_authorities()}
+        while (above := next((one for one in known.values() if one != der and issued(one, der)), None)) and above not in found:
+            found.append(above)
+            der = above
+        return found
 
     def _name(self, der: bytes) -> str:
         names = x509.load_der_x509_certificate(der).subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
@@ -246,6 +260,20 @@ class Pages:
         text = template.substitute({key: html.escape(value, quote=False) for key, value in known.items()} | {"options": options})
         frame = Template((FOLDER / self._language / "frame.html").read_text())
         return Page(200, frame.substitute(ca=html.escape(known["ca"]), body=text).encode())
+
+
+def subject_and_key(der: bytes) -> bytes:
+    certificate = x509.load_der_x509_certificate(der)
+    return certificate.subject.public_bytes() + certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def issued(issuer: bytes, der: bytes) -> bool:
+    """Whether the one certificate was signed by the other's key, in its name."""
+    try:
+        x509.load_der_x509_certificate(der).verify_directly_issued_by(x509.load_der_x509_certificate(issuer))
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def attributes(text: str) -> dict[str, str]:

@@ -38,10 +38,10 @@ KEY = ec.generate_private_key(ec.SECP256R1())
 USER_AGENT = {"User-Agent": "Mozilla/5.0 test"}
 
 
-def certificate(name: str, serial: int = 1) -> bytes:
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+def certificate(name: str, serial: int = 1, issuer: str | None = None) -> bytes:
+    subject, above = (x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, one)]) for one in (name, issuer or name))
     now = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
-    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(KEY.public_key()).serial_number(serial)
+    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(above).public_key(KEY.public_key()).serial_number(serial)
     builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=3650))
     builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
     builder = builder.add_extension(x509.BasicConstraints(True, None), critical=True)
@@ -68,17 +68,30 @@ class Disposition:
 
 
 @dataclass
+class CACertificate:
+    der: bytes
+
+    @property
+    def certificate(self) -> x509.Certificate:
+        return x509.load_der_x509_certificate(self.der)
+
+
+@dataclass
 class FakeAuthority:
     """Issues, holds or denies by the template's name; remembers who asked for what."""
 
     configured: bool = True
     ca_name: str = "Corp CA"
-    certificates: list[bytes] = field(default_factory=lambda: [certificate("Corp CA")])
+    certificates: list[CACertificate] = field(default_factory=lambda: [CACertificate(certificate("Corp CA"))])
+    roots: list[bytes] = field(default_factory=list)
     found: dict[int, Disposition] = field(default_factory=dict)
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
     def identify(self, account: str) -> str:
         return account
+
+    def known_authorities(self) -> list[bytes]:
+        return [*(one.der for one in self.certificates), *self.roots]
 
     def submit(self, request: bytes, attributes: dict[str, str], caller: str) -> Disposition:
         x509.load_der_x509_csr(request)
@@ -199,10 +212,11 @@ def test_denied_says_why_on_its_own_page(setting: Setting) -> None:
 
 
 def test_authority(setting: Setting) -> None:
-    setting.authority.certificates.append(certificate("Corp CA", 2))
+    setting.authority.certificates.append(CACertificate(certificate("Corp CA", 2, issuer="Root")))
+    setting.authority.roots += [certificate("Other", 8), certificate("Root", 9)]
     client = setting.client()
     assert x509.load_pem_x509_certificate(client.get_ca_cert()).serial_number == 2
-    assert [one.serial_number for one in pkcs7.load_der_pkcs7_certificates(client.get_chain())] == [2]
+    assert {one.serial_number for one in pkcs7.load_der_pkcs7_certificates(client.get_chain())} == {2, 9}, "up to the root"
     assert client.get_chain("b64").startswith(b"-----BEGIN CERTIFICATE-----\r\n"), "a chain too, as real servers label it"
     by_number = get(setting, "/certsrv/certnew.cer?ReqID=CACert&Renewal=0&Enc=bin").content
     assert x509.load_der_x509_certificate(by_number).serial_number == 1
