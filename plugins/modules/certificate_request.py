@@ -163,7 +163,8 @@ options:
       extended_key_usage:
         description: >-
           Purposes of the certificate, as object identifiers or as V(serverAuth), V(clientAuth), V(emailProtection), V(codeSigning),
-          V(smartcardLogon), V(kdc), V(OCSPSigning) or V(certificateRequestAgent). Put into the request, and the issued certificate must have them.
+          V(smartcardLogon), V(kdc), V(OCSPSigning) or V(certificateRequestAgent). Put into the request, and the issued certificate must
+          have them.
         type: list
         elements: str
       template:
@@ -450,6 +451,21 @@ certificates:
       type: int
       returned: when there is a certificate
       sample: 364
+authority:
+  description: What it took to ask the authority.
+  returned: when the web enrolment was asked
+  type: dict
+  contains:
+    round_trips:
+      description: How many HTTP requests there were, those of the sign-in included.
+      type: int
+      returned: always
+      sample: 3
+    sign_ins:
+      description: How often the task signed in (not counted with O(auth=basic), which sends the password with every request).
+      type: int
+      returned: always
+      sample: 1
 gathered:
   description: The entries of O(config) whose certificate is there, with what it says, in the form that O(config) accepts.
   returned: O(state=gathered)

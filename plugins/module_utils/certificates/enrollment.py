@@ -82,4 +82,6 @@ def _check_web(values: Mapping[str, Any], problems: Problems) -> None:
     if bool(values["username"]) != bool(values["password"]):
         problems.add("username, password: only one of them is given; give both, or neither to use the ticket in the credential cache")
     if values["auth"] in ("ntlm", "basic") and not values["username"]:
-        problems.add(f"username, password: auth={values['auth']} needs both; only kerberos and negotiate can use a ticket that is already there")
+        problems.add(
+            f"username, password: auth={values['auth']} needs both; only kerberos and negotiate can use a ticket that is already there"
+        )

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a certificate was revoked, by the CRLs that it names (RFC 5280 6.3), fetched over HTTP as its users do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ansible_collections.certlogon.core.plugins.module_utils.certificates import description
+from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import attempt
+from ansible_collections.certlogon.core.plugins.module_utils.certificates.crl import load
+from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, UserError
+from ansible_collections.certlogon.core.plugins.module_utils.libraries import requests, x509
+
+GOOD, REVOKED, HOLD, UNKNOWN, NOT_CHECKED = "good", "revoked", "on_hold", "unknown", "not_checked"
+SIZE_LIMIT = 256 * 1024 * 1024
+
+Fetch = Callable[[str], bytes]
+"""The content behind an address. Raises `UserError`."""
+
+
+@dataclass(frozen=True)
+class Revocation:
+    """`status` is good, revoked, on_hold, unknown (no CRL that could be judged) or not_checked; `problems` is what is wrong with CRLs."""
+
+    status: str
+    problems: tuple[str, ...] = ()
+    reason: str = ""
+    next_update: datetime | None = None
+
+    @property
+    def words(self) -> dict[str, Any]:
+        due = description.time_text(self.next_update) if self.next_update else None
+        return {"status": self.status, "problems": list(self.problems), "reason": self.reason or None, "next_update": due}
+
+
+class CrlSource:
+    """Fetches each CRL once a run; remembers failures too, so that a dead server is waited for once."""
+
+    def __init__(self, timeout: int) -> None:
+        self._timeout = timeout
+        self._found: dict[str, bytes | UserError] = {}
+        self._parsed: dict[bytes, Any] = {}
+
+    def fetch(self, url: str) -> bytes:
+        """Raises `UserError`."""
+        if url not in self._found:
+            try:
+                self._found[url] = self._get(url)
+            except UserError as error:
+                self._found[url] = error
+        found = self._found[url]
+        if isinstance(found, UserError):
+            raise found
+        return found
+
+    def parse(self, data: bytes) -> Any:
+        """The library's object. Raises `FormatError`."""
+        if data not in self._parsed:
+            der = load(data).der
+            self._parsed[data] = attempt("CRL", lambda: x509.load_der_x509_crl(der))
+        return self._parsed[data]
+
+    def _get(self, url: str) -> bytes:
+        try:
+            with requests.Session() as session:
+                # proxies of the environment lead outside, as they should; its CA bundle and .netrc are not for this
+                session.trust_env = False
+                proxies = requests.utils.get_environ_proxies(url)
+                answer = session.get(url, timeout=self._timeout, stream=True, proxies=proxies)
+                body: bytes = answer.raw.read(SIZE_LIMIT + 1, decode_content=True)
+        except UserError:
+            raise
+        except Exception as error:  # requests, urllib3 and the socket have no common base class
+            kind = type(error).__name__
+            raise UserError(f"CRL {url}: cannot be fetched ({kind}); is the server up, and its name known here?") from error
+        if answer.status_code != 200:
+            raise UserError(f"CRL {url}: the server answers HTTP {answer.status_code}; publish the CRL there (adcs_crl)")
+        if len(body) > SIZE_LIMIT:
+            raise UserError(f"CRL {url}: is larger than {SIZE_LIMIT} bytes")
+        return body
+
+
+def check(certificate: Any, issuer: Any, source: CrlSource, now: datetime) -> Revocation:
+    """Ask the first CRL that can be judged; `issuer` None leaves its signature unverified, which is a problem."""
+    addresses = description.addresses(certificate, "crl")
+    urls = [url for url in addresses if url.lower().startswith("http://")]
+    if not urls:
+        return Revocation(NOT_CHECKED)
+    problems: list[str] = []
+    verdict: Revocation | None = None
+    for url in urls:
+        try:
+            crl = source.parse(source.fetch(url))
+        except FormatError as error:
+            problems.append(f"CRL {url}: {error}; publish it anew (adcs_crl)")
+            continue
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        found = list(_problems(crl, url, certificate, issuer, now))
+        problems += found
+        verdict = _listed(crl, certificate)
+        # what a CRL with a wrong signature or issuer says counts for nothing
+        if any("was not made by" in one or "is of" in one for one in found):
+            verdict = None
+            continue
+        break
+    if verdict is None:
+        return Revocation(UNKNOWN, tuple(problems))
+    stale = verdict.status == GOOD and bool(problems)
+    return Revocation(UNKNOWN if stale else verdict.status, tuple(problems), verdict.reason, verdict.next_update)
+
+
+def _problems(crl: Any, url: str, certificate: Any, issuer: Any, now: datetime) -> list[str]:
+    problems = []
+    if crl.issuer != certificate.issuer:
+        problems.append(
+            f"CRL {url}: is of {crl.issuer.rfc4514_string()}, not of {certificate.issuer.rfc4514_string()}; publish the right one"
+        )
+    elif issuer is not None and not _signed_by(crl, issuer):
+        problems.append(f"CRL {url}: was not made by the key of {issuer.subject.rfc4514_string()}; publish it anew (adcs_crl)")
+    if crl.next_update_utc is not None and crl.next_update_utc < now:
+        problems.append(
+            f"CRL {url}: is stale, it was to be replaced by {crl.next_update_utc:%Y-%m-%d %H:%M} UTC; publish it anew (adcs_crl), "
+            "or else card logons are refused"
+        )
+    if crl.last_update_utc > now:
+        problems.append(
+            f"CRL {url}: is not valid before {crl.last_update_utc:%Y-%m-%d %H:%M} UTC; "
+            "set the clock of this machine or of the CA's host right"
+        )
+    return problems
+
+
+def _signed_by(crl: Any, issuer: Any) -> bool:
+    try:
+        return bool(crl.is_signature_valid(issuer.public_key()))
+    except Exception:  # an algorithm that the library does not know
+        return False
+
+
+def _listed(crl: Any, certificate: Any) -> Revocation:
+    entry = crl.get_revoked_certificate_by_serial_number(certificate.serial_number)
+    due = crl.next_update_utc
+    if entry is None:
+        return Revocation(GOOD, next_update=due)
+    reason = description.extension(entry, x509.CRLReason)
+    name = reason.reason.value if reason else "unspecified"
+    text = f"since {entry.revocation_date_utc:%Y-%m-%d %H:%M} UTC ({name})"
+    return Revocation(HOLD if name == "certificateHold" else REVOKED, (), text, due)
