@@ -42,8 +42,10 @@ def prepare(host: Process, plan: settings.HostPlan, folder: Path) -> None:
 
 
 def start(host: Process, log: Path) -> None:
+    """sshd, and cron, which a host that Ansible manages has as well."""
     subprocess.run(processes.entering(host, ["mkdir", "-p", "/run/sshd"]), check=True)
     processes.daemon(host, ["/usr/sbin/sshd", "-D", "-e", *(word for option in OPTIONS for word in ("-o", option))], log)
+    processes.daemon(host, ["cron", "-f"], log)
 
 
 def runs(host: Process) -> bool:
