@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+CHECKOUT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(CHECKOUT))
 
 from lab.__main__ import lab_name
 from lab.errors import LabError
@@ -42,7 +43,11 @@ def inventory(status: dict[str, Any]) -> dict[str, Any]:
     if "ssh_key" in status["files"]:
         groups["domain_controllers"] = {status["hosts"]["dc1"]["fqdn"]: over_ssh(status, "dc1")}
     hostvars = {name: variables for hosts in groups.values() for name, variables in hosts.items()}
-    everywhere = {"certlogon_lab_files": status["files"]["folder"], "certlogon_lab_administrator": administrator}
+    everywhere = {
+        "certlogon_lab_files": status["files"]["folder"],
+        "certlogon_lab_administrator": administrator,
+        "certlogon_lab_tasks": str(CHECKOUT / "lab/tasks"),
+    }
     listed: dict[str, Any] = {name: {"hosts": list(hosts)} for name, hosts in groups.items()}
     return listed | {"all": {"vars": everywhere}, "_meta": {"hostvars": hostvars}}
 
