@@ -152,7 +152,7 @@ class _Run:
 
 def run(resource: Resource[Any, Any], params: Mapping[str, Any], *, check_mode: bool, warn: Warn) -> dict[str, Any]:
     """Bring the objects of `params["config"]` into `params["state"]`; returns the module's result."""
-    state = params["state"]
+    state = params.get("state", "gathered")
     _refuse_duplicates(resource, params.get("config") or [])
     resource.check(params)
     if state == "rendered":
@@ -160,7 +160,8 @@ def run(resource: Resource[Any, Any], params: Mapping[str, Any], *, check_mode: 
     with resource.open(params, warn) as session:
         current = resource.read(session, params)
         if state == "gathered":
-            return {"changed": False, "gathered": _selected(resource, params.get("config") or [], resource.objects(current))}
+            gathered = _selected(resource, params.get("config") or [], resource.objects(current))
+            return resource.complete(session, params, {"changed": False, "gathered": gathered})
         plan = resource.plan(params, current)
         for warning in plan.warnings:
             warn(warning)
