@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import re
 import shutil
@@ -17,21 +16,18 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.serialization import pkcs7, pkcs12
+from cryptography.hazmat.primitives.serialization import pkcs7
 
 from ansible_collections.certlogon.core.plugins.module_utils.certificates import token_errors
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.pkcs11 import Token, open_token
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.smart_card import SmartCard
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
 from ansible_collections.certlogon.core.plugins.module_utils.resource import run
+from ansible_collections.certlogon.core.tests.integration.card_authority import ALICE, DER, PEM, Authority, pem
 from lab.cards import LIBRARY, Card, CardBox
 
 pkcs11 = pytest.importorskip("pkcs11", reason="python-pkcs11 is not installed (extra cards)")
 pytestmark = pytest.mark.skipif(not Path(LIBRARY).exists(), reason="SoftHSM is not installed (softhsm2)")
-
-DER, PEM = serialization.Encoding.DER, serialization.Encoding.PEM
-NOW = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
-ALICE = "alice@corp.example"
 
 
 @pytest.fixture
@@ -82,44 +78,9 @@ def listed(card: Card) -> dict[tuple[str, str], str]:
     return found
 
 
-# ---- certificates of a small authority
-
-
-class Authority:
-    def __init__(self, name: str = "Corp Issuing CA") -> None:
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        self.certificate = self._sign(self.name, self.key.public_key(), [(x509.BasicConstraints(True, None), True)])
-
-    def _sign(self, subject: x509.Name, key: Any, extensions: Sequence[tuple[Any, bool]]) -> x509.Certificate:
-        builder = x509.CertificateBuilder().issuer_name(self.name).subject_name(subject).public_key(key)
-        builder = (
-            builder.serial_number(x509.random_serial_number()).not_valid_before(NOW).not_valid_after(NOW + datetime.timedelta(days=90))
-        )
-        for value, critical in extensions:
-            builder = builder.add_extension(value, critical)
-        return builder.sign(self.key, hashes.SHA256())
-
-    def issue(self, key: Any, upn: str = ALICE) -> x509.Certificate:
-        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, upn.split("@")[0])])
-        name = x509.OtherName(x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3"), bytes([12, len(upn)]) + upn.encode())
-        return self._sign(subject, key, [(x509.SubjectAlternativeName([name]), False)])
-
-    def pfx(self, path: Path, key: Any, password: str = "correct horse", upn: str = ALICE) -> Path:
-        encryption = serialization.BestAvailableEncryption(password.encode())
-        path.write_bytes(
-            pkcs12.serialize_key_and_certificates(b"alice", key, self.issue(key.public_key(), upn), [self.certificate], encryption)
-        )
-        return path
-
-
 @pytest.fixture(scope="module")
 def authority() -> Authority:
     return Authority()
-
-
-def pem(*certificates: x509.Certificate) -> str:
-    return b"".join(one.public_bytes(PEM) for one in certificates).decode()
 
 
 # ---- keys made on the card
