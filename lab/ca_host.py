@@ -22,8 +22,10 @@ ENVIRONMENT = {
     "KRB5_KTNAME": f"FILE:{SECRETS}/ca1.keytab",
     "KRB5_CLIENT_KTNAME": f"FILE:{SECRETS}/ca1.keytab",
 }
+# As a pattern that a command line with the pattern in it does not match.
+PATTERN = "[l]ab.windows_ca"
 # kill(-1) spares the caller and the host's first process.
-KILL = "kill -9 -1; while pgrep -f lab.windows_ca > /dev/null; do sleep 0.02; done"
+KILL = f"kill -9 -1; while pgrep -f '{PATTERN}' > /dev/null; do sleep 0.02; done"
 # Accounts whom Windows would not let in; NTLM here knows only passwords.
 LOCKED_OUT = ("expired.user", "mustchange.user", "disabled.user")
 
@@ -69,4 +71,4 @@ PROBE = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv
 
 
 def runs(host: Process) -> bool:
-    return subprocess.run(processes.entering(host, ["pgrep", "-f", "lab.windows_ca"]), capture_output=True, check=False).returncode == 0
+    return subprocess.run(processes.entering(host, ["pgrep", "-f", PATTERN]), capture_output=True, check=False).returncode == 0

@@ -79,7 +79,7 @@ def snapshot_key(bare: bool) -> str:
 
 
 def ensure_snapshot(progress: Progress, *, bare: bool) -> Path:
-    """The folder with `dc1/` (overlay layer), `pki/`, `accounts.json`; bare: also `ca1/` (its keytab, key, certificate). Made if missing."""
+    """The folder with `dc1/` (overlay layer), `pki/`, `accounts.json`; bare: also `ca1/` (keytab, key, certificate). Made if missing."""
     base = root.ensure(progress)
     variants = {each: settings.cache_dir() / f"domain-{snapshot_key(each)}" for each in (False, True)}
     path = variants[bare]

@@ -22,11 +22,7 @@ from lab.windows_ca import (  # noqa: F401  (they register themselves)
     modules_services,
     scripts,
 )
-
-try:
-    from lab.windows_ca.authority import Authority
-except ImportError:  # XXX until it lands
-    Authority = lambda *_: None  # noqa: E731
+from lab.windows_ca.authority import Authority
 from lab.windows_ca.authority.directory import SambaDirectory, escape
 from lab.windows_ca.gate import Gate
 from lab.windows_ca.iis_config import Configuration

@@ -10,12 +10,13 @@ pytest itself runs in the lab's network, with this machine's own files:
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from lab.labs import Lab
 HERE = Path(__file__).resolve().parent
 SAM = "/var/lib/samba/private/sam.ldb"
 RELAY = "CERTLOGON_LAB_RELAY"
+CA_STATE = "/var/lib/windows_ca"
 HOW_TO_RUN = "run the tests in a lab's network: python -m lab exec --name NAME machine -- pytest tests/integration"
 
 
@@ -61,6 +63,19 @@ class LabUnderTest:
     def start(self, host: str = "dc1") -> None:
         """Start samba on a host again and wait until it answers."""
         self._ask({"action": "start", "host": host})
+
+    def faults(self, **faults: Any) -> None:
+        """What shall go wrong on ca1 from now on (docs/stand-ins.md has the list); without arguments, nothing."""
+        self.run("ca1", "sh", "-c", f"cd {CA_STATE} && cat > faults.new && mv faults.new faults.json", stdin=json.dumps(faults))
+
+    def metrics(self) -> dict[str, int]:
+        """What ca1 has counted: winrm_requests, winrm_authentications, winrm_shells, scripts, script_NAME, iis_requests, …"""
+        return dict.fromkeys(("winrm_requests", "winrm_shells", "scripts"), 0) | json.loads(
+            self.run("ca1", "cat", f"{CA_STATE}/metrics.json").stdout
+        )
+
+    def ca_log(self) -> str:
+        return Path(self.status["hosts"]["ca1"]["log"]).read_text()
 
     def samba_tool(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self.run("dc1", "samba-tool", *arguments, check=check)
@@ -98,6 +113,27 @@ class LabUnderTest:
         return {}
 
 
+def ca_host(status: Mapping[str, Any]) -> dict[str, Any]:
+    """ca1's connection variables, as the lab's inventory has them."""
+    file = HERE.parents[1] / "inventories/lab/domains.py"
+    spec = importlib.util.spec_from_file_location("lab_inventory", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: dict[str, Any] = module.ca_host(status)
+    return found
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "ca: needs a lab with ca1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "ca_lab" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.ca)
+
+
 def parse_ldif(text: str) -> list[dict[str, list[bytes]]]:
     entries = []
     for block in text.replace("\n ", "").split("\n\n"):
@@ -124,6 +160,34 @@ def lab() -> LabUnderTest:
     except OSError as error:
         pytest.exit(f"dc1 cannot be reached from here ({error}); {HOW_TO_RUN}", returncode=4)
     return found
+
+
+@pytest.fixture(scope="session")
+def ca_lab(lab: LabUnderTest) -> LabUnderTest:
+    """The running lab, if it has ca1; such tests are chosen by `-m ca`."""
+    if "ca1" not in lab.status["hosts"]:
+        pytest.skip("this lab has no ca1; start one with: python -m lab up --name NAME --with ca1")
+    return lab
+
+
+@pytest.fixture
+def on_ca1(ca_lab: LabUnderTest, playbook: Callable[..., PlaybookRun], tmp_path: Path) -> Iterator[Callable[..., PlaybookRun]]:
+    """`on_ca1(tasks, kerberos=False, account="administrator", host_variables={}, **as playbook)`: by WinRM. No faults stay."""
+
+    def call(tasks: Any, *, kerberos: bool = False, account: str = "administrator", **options: Any) -> PlaybookRun:
+        who = ca_lab.account(account)
+        variables = ca_host(ca_lab.status) | {"ansible_user": who["netbios"], "ansible_password": who["password"]}
+        if kerberos:
+            variables |= {"ansible_winrm_transport": "kerberos", "ansible_user": f"{who['username']}@{ca_lab.status['realm']}"}
+        variables |= options.pop("host_variables", {})
+        inventory = tmp_path / "ca_inventory.yml"
+        inventory.write_text(json.dumps({"certification_authorities": {"hosts": {"ca1.corp.example": variables}}}))
+        inventory.chmod(0o600)
+        play = {"connection": "winrm", "vars": {}, **options.pop("play", {})}
+        return playbook(tasks, inventory=inventory, play=play, **options)
+
+    yield call
+    ca_lab.faults()
 
 
 @pytest.fixture(scope="session")
