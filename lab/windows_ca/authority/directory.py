@@ -66,6 +66,9 @@ class Directory(Protocol):
     def as_user(self, user: str, password: str) -> Directory:
         """The same directory with another account's rights."""
 
+    def refresh(self) -> None:
+        """Sign in anew: what groups the account is in is decided then."""
+
 
 def entry(message) -> Entry:
     names = [name for name in message.keys() if name != "dn"]  # noqa: SIM118 (no mapping: it iterates over nothing else)
@@ -104,6 +107,10 @@ class SambaDirectory:
 
     def as_user(self, user: str, password: str) -> SambaDirectory:
         return SambaDirectory(self.server, self.realm, self.netbios, folder=self.folder, account=(user, password))
+
+    def refresh(self) -> None:
+        with self._lock:
+            self._connection = None
 
     @property
     def domain_sid(self) -> str:
@@ -183,7 +190,7 @@ class SambaDirectory:
                 self._connection = samba.Ldb(url=f"ldap://{self.server}", lp=lp, credentials=self._credentials(lp))
             except ldb.LdbError as error:
                 _code, text = error.args
-                wrong = "LOGON_FAILURE" in text or "ACCOUNT_" in text or "PASSWORD" in text
+                wrong = "INVALID_CREDENTIALS" in text or "LOGON_FAILURE" in text
                 raise DirectoryError(DirectoryError.INVALID_CREDENTIALS if wrong else DirectoryError.UNAVAILABLE, text) from error
         return self._connection
 

@@ -174,7 +174,15 @@ class Authority:
         self._database: database.Database | None = None
         self._stop = threading.Event()
         if self.configured and self._service and self._service.state == "running":
+            self._resume()
+
+    def _resume(self) -> None:
+        """The service ran when the machine was switched off; if it cannot any more, it is stopped and the event log says why."""
+        try:
             self.start_service()
+        except (CertSrvError, DirectoryError, OSError) as error:
+            self.events.append(f"{self.machine.now().isoformat()} the service does not start: {error}")
+            self.stop_service()
 
     # ---- what there is
 
@@ -544,6 +552,8 @@ class Authority:
         self.machine.registry.set(registry.key(self.ca_key), "SetupStatus", SETUP_DONE, "REG_DWORD")
         self.machine.registry.set(registry.CONFIGURATION, "SetupStatus", SETUP_DONE, "REG_DWORD")
         self._register_service("stopped")
+        if self.enterprise:
+            self.directory.refresh()  # Cert Publishers by now
         self.start_service()
 
     def _register_service(self, state: str) -> None:

@@ -69,6 +69,9 @@ class FakeDirectory:
             raise DirectoryError(DirectoryError.INVALID_CREDENTIALS, "NT_STATUS_LOGON_FAILURE")
         return self
 
+    def refresh(self) -> None:
+        pass
+
     def search(self, base: str, scope: str, filter: str, attributes: Iterable[str]) -> list[Entry]:
         if self.down:
             raise DirectoryError(DirectoryError.UNAVAILABLE, "gone")
