@@ -71,13 +71,13 @@ class CardBox:
         self.inside = inside or self
 
     @classmethod
-    def of_lab(cls, lab: Lab) -> CardBox:
-        """The lab's cards, as this machine sees them."""
-        inside = cls(Path(FOLDER), lambda script, text: _on_control(lab, script, text))
-        folder = Path(f"/proc/{lab.host('control').pid}/root{FOLDER}")
-        configuration = lab.folder / "softhsm2.conf"
+    def of_lab(cls, lab: Lab, inside: str = FOLDER) -> CardBox:
+        """The lab's cards, as this machine sees them; another folder on control is another box."""
+        there = cls(Path(inside), lambda script, text: _on_control(lab, script, text))
+        folder = Path(f"/proc/{lab.host('control').pid}/root{inside}")
+        configuration = lab.folder / f"softhsm2{inside.removeprefix(FOLDER).replace('/', '-')}.conf"
         configuration.write_text(f"directories.tokendir = {folder}/tokens\nobjectstore.backend = file\nlog.level = ERROR\n")
-        return cls(folder, inside._run_script, configuration, inside)
+        return cls(folder, there._run_script, configuration, there)
 
     @classmethod
     def here(cls, folder: Path) -> CardBox:
