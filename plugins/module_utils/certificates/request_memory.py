@@ -21,8 +21,9 @@ _STATUSES = (ISSUED, PENDING, DENIED, REFUSED, SUBMITTED)
 class Memory:
     """`requested` is what the request asks for in the words of the options, `authority` the web enrolment's address or `file`.
 
-    `certificate` is the SHA-256 of the issued certificate, `key` that of the SubjectPublicKeyInfo, `since` when it was submitted
-    (ISO 8601, UTC), `reason` why it was denied or refused.
+    `key` is the SHA-256 of the SubjectPublicKeyInfo, `since` when it was submitted (ISO 8601, UTC), `reason` why it was denied or refused.
+    `installed` is of the certificate in place, which an earlier request may have brought: its SHA-256, what was requested for it, and
+    the authorities above it (base64 of DER).
     """
 
     status: str
@@ -32,8 +33,15 @@ class Memory:
     since: str
     request_id: int | None = None
     reason: str = ""
-    certificate: str | None = None
-    further: Mapping[str, Any] = field(default_factory=dict)
+    installed: Mapping[str, Any] = field(default_factory=dict)
+
+    def describes(self, sha256: str) -> bool:
+        """Whether this certificate is the one that was installed."""
+        return self.installed.get("sha256") == sha256
+
+    @property
+    def chain(self) -> list[str]:
+        return list(self.installed.get("chain") or ())
 
     def became(self, status: str, **changes: Any) -> Memory:
         return replace(self, status=status, **changes)
@@ -59,7 +67,8 @@ def parse(data: bytes, where: str) -> Memory:
             and isinstance(memory.request_id, (int, type(None)))
             and all(isinstance(text, str) for text in (memory.authority, memory.since))
         )
-        good = good and isinstance(memory.reason, str) and isinstance(memory.certificate, (str, type(None)))
+        good = good and isinstance(memory.reason, str) and isinstance(memory.installed, dict)
+        good = good and isinstance(memory.installed.get("requested", {}), dict) and all(isinstance(one, str) for one in memory.chain)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         good = False
     if not good:

@@ -76,7 +76,7 @@ class Situation:
 
     @property
     def remembers_certificate(self) -> bool:
-        return self.memory is not None and self.certificate is not None and self.memory.certificate == self.sha256
+        return self.memory is not None and self.certificate is not None and self.memory.describes(self.sha256)
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _request_need(found: Situation) -> str:
     """What the request would say differently: by the memory of the last one, or without it by the certificate itself."""
     wanted = found.wanted.requested
     if found.remembers_certificate and found.memory is not None:
-        before = found.memory.requested
+        before = found.memory.installed.get("requested") or {}
         changed = [name for name in sorted({*before, *wanted}) if before.get(name) != wanted.get(name)]
         return "; ".join(f"{name} changes from {before.get(name) or 'nothing'} to {wanted.get(name) or 'nothing'}" for name in changed)
     return next((one for one in _lacking(found.wanted, found.certificate) if one), "")
@@ -262,7 +262,7 @@ def words(found: Situation) -> Words:
 
 
 def _template(found: Situation) -> str | None:
-    remembered = found.memory.requested.get("template") if found.memory and found.remembers_certificate else None
+    remembered = (found.memory.installed.get("requested") or {}).get("template") if found.memory and found.remembers_certificate else None
     name: str | None = remembered or description.template(found.certificate).get("name")
     return name
 
@@ -273,7 +273,8 @@ def predicted(found: Situation, decision: Decision, now: datetime) -> Words:
         leaf, _others = choose(found.answer.certificates, found.memory.key)
         if leaf is not None:
             der = chains.encoded(leaf)
-            memory = found.memory.became(memories.ISSUED, certificate=hashlib.sha256(der).hexdigest())
+            installed = {"sha256": hashlib.sha256(der).hexdigest(), "requested": dict(found.memory.requested)}
+            memory = found.memory.became(memories.ISSUED, installed=installed)
             return words(Situation(found.wanted, leaf, der, memory=memory))
     wanted = found.wanted
     requested = wanted.requested

@@ -104,7 +104,7 @@ class RequestSession:
         found = self._certificate(wanted)
         found = replace(found, key=self._key(wanted), staged=self._staged(wanted), memory=request_memory.load(wanted.path))
         if found.certificate is not None:
-            found = replace(found, issuers=tuple(_issuers(wanted)))
+            found = replace(found, issuers=tuple(_issuers(found)))
             found = self._judged(found, ask)
         if ask:
             found = self._asked(found)
@@ -220,12 +220,18 @@ def _held(key: Any) -> HeldKey:
     return HeldKey(keys.identity(public), keys.kind_of(public))
 
 
-def _issuers(wanted: Wanted) -> list[Any]:
-    """The authorities in the chain files; unreadable ones are a fault, found elsewhere."""
-    found: list[Any] = []
-    for path in wanted.outputs.values():
-        found += [one for one in _loaded(path) if one not in found]
-    return found
+def _issuers(found: Situation) -> list[Any]:
+    """The authorities in the chain files and in the memory; unreadable ones are a fault, found elsewhere."""
+    issuers: list[Any] = []
+    for path in found.wanted.outputs.values():
+        issuers += [one for one in _loaded(path) if one not in issuers]
+    if found.memory is not None and found.remembers_certificate:
+        try:
+            remembered = chains.parsed(one for text in found.memory.chain for one in load(text))
+        except FormatError:
+            remembered = []
+        issuers += [one for one in remembered if one not in issuers]
+    return issuers
 
 
 def _loaded(path: str) -> list[Any]:

@@ -7,6 +7,7 @@ happens in between, the next run goes on from there. The old pair is replaced on
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -68,6 +69,7 @@ class Enroller:
             authority=session.authority,
             key=hashlib.sha256(identity).hexdigest(),
             since=description.time_text(session.now()),
+            installed=self._found.memory.installed if self._found.memory and self._found.remembers_certificate else {},
         )
         if session.authority == FILE:
             self._hand_over(content, memory)
@@ -269,7 +271,12 @@ class Enroller:
             if wanted.entry.get("pfx_path"):
                 key = staged_key if staged_key is not None else private_key(wanted.key_path or "", wanted)
                 staged.add(wanted.entry["pfx_path"], pfx(wanted, key, leaf, chain), wanted.secret)
-            done = memory.became(request_memory.ISSUED, certificate=hashlib.sha256(chains.encoded(leaf)).hexdigest(), reason="")
+            installed = {
+                "sha256": hashlib.sha256(chains.encoded(leaf)).hexdigest(),
+                "requested": dict(memory.requested),
+                "chain": [base64.b64encode(chains.encoded(one)).decode() for one in chain.above],
+            }
+            done = memory.became(request_memory.ISSUED, installed=installed, reason="")
             staged.add(request_memory.path(wanted.path), request_memory.dump(done), wanted.public)
             staged.commit()
         if wanted.key_place == IN_FILE:

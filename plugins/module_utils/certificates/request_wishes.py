@@ -205,18 +205,19 @@ class _Reader:
         return KeyKind("rsa", size=size)
 
     def _csr(self) -> Given | None:
-        entry = self._entry
-        if entry.get("csr_content"):
-            return self._try(lambda: _prefixed("csr_content", signing_request.load, entry["csr_content"]))  # type: ignore[no-any-return]
-        if entry.get("csr_path"):
-            return self._try(lambda: _prefixed(f"csr_path ({entry['csr_path']})", signing_request.load, _content(entry["csr_path"])))  # type: ignore[no-any-return]
-        return None
+        content, path = self._entry.get("csr_content"), self._entry.get("csr_path")
+        found: Given | None = None
+        if content:
+            found = self._try(lambda: _prefixed("csr_content", signing_request.load, content))
+        elif path:
+            found = self._try(lambda: _prefixed(f"csr_path ({path})", lambda one: signing_request.load(_content(one)), path))
+        return found
 
     def _anchors(self) -> Sequence[Any] | None:
         path = self._entry.get("anchor_path")
         if not path:
             return None
-        return self._try(lambda: _prefixed(f"anchor_path ({path})", lambda data: chains.parsed(load(data)), _content(path)))  # type: ignore[no-any-return]
+        return self._try(lambda: _prefixed(f"anchor_path ({path})", lambda one: chains.parsed(load(_content(one))), path))  # type: ignore[no-any-return]
 
     def _agent(self) -> Certificate | None:
         agent = self._entry.get("on_behalf_of")
@@ -225,7 +226,7 @@ class _Reader:
         where = f"on_behalf_of.agent_certificate_path ({agent['agent_certificate_path']})"
         if "\\" not in agent["requester"]:
             self._problem(f"on_behalf_of.requester: {agent['requester']!r} is not of the form DOMAIN\\user, which AD CS wants")
-        found = self._try(lambda: _prefixed(where, load_one, _content(agent["agent_certificate_path"])))
+        found = self._try(lambda: _prefixed(where, lambda path: load_one(_content(path)), agent["agent_certificate_path"]))
         if found:
             self._check_agent(where, found)
         return found  # type: ignore[no-any-return]

@@ -19,7 +19,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.certificates.signin
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.web_pages import Answer, Page
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.web_sign_in import Connected, SignIn, adapter
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, SessionLost, UserError
-from ansible_collections.certlogon.core.plugins.module_utils.libraries import requests
+from ansible_collections.certlogon.core.plugins.module_utils.libraries import requests, urllib3
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Warn
 
 SIZE_LIMIT = 4 * 1024 * 1024
@@ -204,6 +204,7 @@ _STATUS = {
 def _trust(options: EnrollmentOptions, warn: Warn) -> bool | str:
     if not options.validate_certs:
         warn("validate_certs is false: the web enrolment's certificate is not verified, so that anybody on the way can take its place")
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # said once, above
         return False
     if options.ca_path:
         if not Path(options.ca_path).is_file():
