@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,23 @@ DOWN_SECONDS = 2.0  # how long a restart takes
 TOKEN_SECONDS = 30  # for how long an account's groups are remembered
 
 
+class EventLog(list[str]):
+    """The authority's events, which also go to the log."""
+
+    def __init__(self, events: Iterable[str]) -> None:
+        super().__init__()
+        self += events
+
+    def append(self, event: str) -> None:
+        log("authority", event)
+        super().append(event)
+
+    def __iadd__(self, events: Iterable[str]) -> EventLog:  # type: ignore[misc,override]
+        for event in events:
+            self.append(event)
+        return self
+
+
 class Host:
     address = "10.83.0.20"
 
@@ -58,6 +75,7 @@ class Host:
             folder=self.machine.folder,
         )
         self.authority = Authority(self.machine, self.directory)
+        self.authority.events = EventLog(self.authority.events)
         self.shells = Shells(Commands(self).run, self.may_manage, self.metrics.count)
         self._administrators: dict[str, tuple[float, bool]] = {}
         self._winrm: WinRMServer | None = None
