@@ -37,6 +37,7 @@ BOOT_TIME = "(Get-CimInstance -ClassName Win32_OperatingSystem -Property LastBoo
 READY = re.compile(rf"Get-Item -LiteralPath '{re.escape(LOGON_UI)}' -ErrorAction Stop; '(success-[0-9a-f-]+)'")
 SHUTDOWN = re.compile(r"\$stderr = \. \{ C:\\Windows\\System32\\shutdown\.exe /r /t (\d+) /c '((?:[^']|'')*)' \| Set-Variable stdout \}")
 REMOVE = re.compile(r"Remove-Item '?(?P<path>(?:[^';]|'')+?)'? -Force(?: -Recurse)?;?")
+WINDOWS_POWERSHELL = ("powershell", "powershell.exe", r"c:\windows\system32\windowspowershell\v1.0\powershell.exe")
 EPOCH = datetime(1601, 1, 1, tzinfo=timezone.utc)
 ALREADY_SCHEDULED = 1190
 
@@ -172,7 +173,7 @@ def read_manifest(stdin: bytes) -> tuple[dict[str, Any], bytes]:
         raise Refusal(f"this input of the bootstrap wrapper ({error!r}); ansible-core 2.19 or newer is needed") from None
     if wrapper.get("name") != "exec_wrapper" or not actions or not named:
         raise Refusal("a bootstrap input without exec_wrapper, or without the scripts that it names")
-    if params.get("PwshPath"):
+    if (params.get("PwshPath") or "powershell").lower() not in WINDOWS_POWERSHELL:
         raise Refusal(f"another PowerShell than Windows' own: {params['PwshPath']}")
     for name, here in (("MinOSVersion", (10, 0, 26100)), ("MinPSVersion", (5, 1))):
         wanted = params.get(name)
