@@ -101,6 +101,10 @@ class SiteHandler(Handler):
     def iis(self) -> Iis:
         return self.server.iis
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The Date header, by the host's own clock."""
+        return super().date_time_string(self.iis.machine.now().timestamp() if timestamp is None else timestamp)
+
     def do_GET(self) -> None:
         self._serve()
 

@@ -97,20 +97,6 @@ options:
         description: >-
           Whether C(/CertEnroll) may serve names with a plus sign (C(allowDoubleEscaping)), which delta CRLs have. V(true) by default.
         type: bool
-      credential:
-        description: >-
-          An account to configure the role service by, where the task's own has not the right (a member of Enterprise Admins for an
-          enterprise CA).
-        type: dict
-        suboptions:
-          username:
-            description: Its name, such as V(CORP\\administrator).
-            type: str
-            required: true
-          password:
-            description: Its password.
-            type: str
-            required: true
   state:
     description:
       - V(merged) sets what O(config) names and keeps the rest. Where there is no web enrollment yet, the rest takes its defaults.
@@ -126,6 +112,14 @@ options:
       - gathered
       - rendered
     default: merged
+  install_username:
+    description:
+      - An account to configure the role service by, where the task's own has not the right.
+      - The documentation of C(Install-AdcsWebEnrollment) wants a member of Enterprise Admins for an enterprise CA.
+    type: str
+  install_password:
+    description: Its password.
+    type: str
 seealso:
   - module: certlogon.core.adcs_authority
   - module: certlogon.core.certificate_request

@@ -74,7 +74,6 @@ class Steps:
     """Thumbprint to bind; with `request` what comes out of that."""
     http: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
-    credential: Credential | None = None
 
 
 class WebEnrollment(HostResource[Host]):
@@ -96,18 +95,14 @@ class WebEnrollment(HostResource[Host]):
         "basic_authentication": {"type": "bool"},
         "crl_over_http": {"type": "bool"},
         "double_escaping": {"type": "bool"},
-        "credential": {
-            "type": "dict",
-            "options": {
-                "username": {"type": "str", "required": True},
-                "password": {"type": "str", "required": True, "no_log": True},
-            },
-        },
     }
+    extra = {"install_username": {"type": "str"}, "install_password": {"type": "str", "no_log": True}}
+    constraints = {"required_together": [("install_username", "install_password")]}
 
     def __init__(self, session: PowerShellSession) -> None:
         super().__init__(session)
         self._host: Host | None = None
+        self._secrets: dict[str, Credential] = {}
 
     def check(self, params: Mapping[str, Any]) -> None:
         problems = Problems()
@@ -128,6 +123,8 @@ class WebEnrollment(HostResource[Host]):
         problems.raise_any()
 
     def read(self, session: PowerShellSession, params: Mapping[str, Any]) -> Host:
+        if params.get("install_username"):
+            self._secrets = {"Credential": Credential(params["install_username"], params["install_password"])}
         answer = session.run("web_enrollment_state", {"Site": SITE}, doing="reading the web enrollment's state")
         self._host = states.parse(answer, datetime.now(timezone.utc))
         return self._host
@@ -159,9 +156,8 @@ class WebEnrollment(HostResource[Host]):
         if steps.features:
             _install_features(session, steps.features)
         if steps.install:
-            secrets = {"Credential": steps.credential} if steps.credential else None
             doing = "configuring the web enrollment"
-            _succeeded(doing, session.run("web_enrollment_install", secrets=secrets, doing=doing))
+            _succeeded(doing, session.run("web_enrollment_install", secrets=self._secrets, doing=doing))
         bind = _certificate(session, steps) if steps.request else steps.bind
         if bind or steps.http:
             parameters = {"Site": SITE, "Thumbprint": bind, "Http": steps.http}
@@ -223,13 +219,14 @@ def planned(entry: Words, state: str, host: Host) -> tuple[Change | None, list[s
         nothing = Wanted({}, "", (), None, timedelta())
         return (Change(SITE, before, None, Steps(host, nothing, uninstall=True)), []) if before else (None, [])
     wanted = completed(entry, state, before, host)
+    _refuse_endless_renewal(wanted, host)
     chosen = None if before is None else next((held for held in _candidates(host) if not faults(held, wanted, host)), None)
     certificate = _certificate_words(chosen) if chosen else _to_come(wanted, host)
     after = {"site": SITE, "certificate": certificate, **wanted.words}
     warnings = _warnings(wanted, host)
     if before == after and not host.begun:
         return None, warnings
-    return Change(SITE, before, after, _steps(entry, wanted, host, chosen, before)), warnings
+    return Change(SITE, before, after, _steps(wanted, host, chosen)), warnings
 
 
 def completed(entry: Words, state: str, before: Words | None, host: Host) -> Wanted:
@@ -271,6 +268,19 @@ def faults(held: Held, wanted: Wanted, host: Host) -> list[str]:
     return found
 
 
+def _refuse_endless_renewal(wanted: Wanted, host: Host) -> None:
+    """A window as long as the certificates live would request one at every run."""
+    bound = host.bound
+    if bound is None or wanted.pinned or bound.template != wanted.template or not _issued_here(bound, host):
+        return
+    life = bound.not_after - bound.not_before
+    if life <= wanted.renew_before:
+        raise UserError(
+            f"config: certificate.renew_before is {wanted.renew_before.days} days, but certificates of template {wanted.template} "
+            f"are issued for {life.days} days only; give fewer"
+        )
+
+
 def _issued_here(held: Held, host: Host) -> bool:
     if host.authority_names:
         return held.issuer in host.authority_names
@@ -296,9 +306,8 @@ def _to_come(wanted: Wanted, host: Host) -> Words:
     return {"template": wanted.template, "dns_names": sorted(wanted.names or (host.fqdn.lower(),)), "thumbprint": KNOWN_LATER}
 
 
-def _steps(entry: Words, wanted: Wanted, host: Host, chosen: Held | None, before: Words | None) -> Steps:
+def _steps(wanted: Wanted, host: Host, chosen: Held | None) -> Steps:
     features = [name for name in (*FEATURES, *([BASIC_FEATURE] * wanted.words["basic_authentication"])) if not host.features.get(name)]
-    given = entry.get("credential")
     # a certificate may lie ready from a run that died before it bound it
     ready = chosen or next((held for held in _candidates(host) if not faults(held, wanted, host)), None)
     request = ready is None
@@ -313,7 +322,6 @@ def _steps(entry: Words, wanted: Wanted, host: Host, chosen: Held | None, before
         bind=bind,
         http=wanted.words["crl_over_http"] and not host.http,
         settings=_settings(wanted.words, host),
-        credential=Credential(given["username"], given["password"]) if given else None,
     )
 
 

@@ -169,6 +169,7 @@ def test_warnings() -> None:
     ("options", "text"),
     [
         ({"basic_authentication": True, "require_ssl": False}, "in clear"),
+        ({"certificate": {"renew_before": 310}}, "310 days, but certificates of template Machine are issued for 310 days only"),
         ({"certificate": {"thumbprint": "DD"}}, r"no certificate DD in the store LocalMachine\\My of ca1"),
     ],
 )
@@ -196,7 +197,7 @@ def test_rendered() -> None:
     assert shown["certificate"] == {"template": "Machine", "renew_before": 30} and shown["providers"] == ["kerberos"]
 
 
-NOBODY = PowerShellSession(lambda name, arguments: {}, print)
+NOBODY = PowerShellSession(lambda name, arguments, *_runas: {}, print)
 
 
 # ---- what the host answers
@@ -308,7 +309,7 @@ class StandIn:
     authority: Authority
     rounds: list[str] = field(default_factory=list)
 
-    def invoke(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    def invoke(self, name: str, arguments: Mapping[str, Any], *_runas: Any) -> Mapping[str, Any]:
         if name == "ansible.windows.win_feature":
             self.rounds.append("win_feature")
             self.machine.features.update(dict.fromkeys([*arguments["name"], "Web-Server"], True))
