@@ -524,6 +524,7 @@ class Authority:
         if not self.enterprise:
             return
         directory = self.directory.as_user(*credential) if credential else self.directory
+        directory.refresh()  # Cert Publishers since setup, which a ticket from before does not say
         newest = self.certificates[-1]
         try:
             publication = self._publication(directory)
