@@ -147,6 +147,13 @@ class Host:
         self._listen()
         log("host", "is up again")
 
+    def drop_connections(self) -> None:
+        """As when the network fails: nobody gets an answer, and the shells are lost."""
+        log("host", "drops all connections")
+        self.shells.clear()
+        if self._winrm is not None:
+            self._winrm.drop_connections()
+
     # ---- who may do what
 
     def may_manage(self, account: str) -> bool:

@@ -46,6 +46,8 @@ def win_powershell(call: Call) -> dict[str, Any]:
             str(error), "System.Management.Automation.ParameterBindingException", -2146233087, "InvalidArgument", "ParameterBinding"
         )
     done = carry_out(call, script, parameters)
+    if call.host.machine.faults.get("winrm_drop_after") == script.name:
+        call.host.drop_connections()
     return {**done, "result": flattened(done["result"], call["depth"])}
 
 

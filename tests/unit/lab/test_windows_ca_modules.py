@@ -108,7 +108,7 @@ def bootstrap_2_21(shell):
 def as_2_21(stdin):
     first, rest = stdin.split(b"\n\0\0\0\0\n", 1)
     wrapper = json.loads(first)
-    wrapper["params"]["PwshPath"] = None
+    wrapper["params"]["PwshPath"] = "powershell"
     return json.dumps(wrapper).encode() + b"\n\0\0\0\0\n" + rest
 
 
