@@ -150,7 +150,7 @@ def test_pending_request_is_taken_up() -> None:
 
 
 def test_merged_renews_by_the_template_that_is_bound() -> None:
-    old = replace(BOUND, template="CorpWeb", not_after=NOW + timedelta(5))
+    old = replace(BOUND, template="CorpWeb", not_before=NOW - timedelta(360), not_after=NOW + timedelta(5))
     host = replace(GOOD, bound=old, certificates=[old])
     change, _ = planned(entry(), "merged", host)
     assert change is not None and change.details.wanted.template == "CorpWeb"
