@@ -333,6 +333,8 @@ options:
     description:
       - The account that installs an enterprise CA, a member of Enterprise Admins (V(CORP\\administrator)).
       - Needed for that, since a WinRM logon has no rights on the domain controller unless it is delegated.
+      - The installation takes it as a credential. The installation and renewal of an enterprise CA's certificate run as this account (become
+        method C(runas)), since C(certutil) takes none and writes to the directory. A task that has C(become) itself keeps its own.
     type: str
   install_password:
     description: Its password.

@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible.plugins.action import ActionBase
-from ansible.plugins.loader import module_loader
+from ansible.plugins.loader import become_loader, module_loader
 
-from ansible_collections.certlogon.core.plugins.module_utils.adcs.powershell import HostResource, PowerShellSession
+from ansible_collections.certlogon.core.plugins.module_utils.adcs.powershell import Credential, HostResource, PowerShellSession
 from ansible_collections.certlogon.core.plugins.module_utils.errors import SessionLost, UserError
 from ansible_collections.certlogon.core.plugins.module_utils.resource import run
 from ansible_collections.certlogon.core.plugins.plugin_utils.in_process import plain, refusal
@@ -46,7 +47,7 @@ class PowerShellAction(ActionBase):  # type: ignore[misc]  # ansible ships no ty
             return result
         params = plain(checked.validated_parameters)
         warnings = [entry["warning"] for entry in checked._warnings]
-        session = PowerShellSession(lambda name, arguments: self._invoke(session, name, arguments, task_vars), warnings.append)
+        session = PowerShellSession(lambda *asked: self._invoke(session, task_vars, *asked), warnings.append)
         resource = self.resource(session)
         try:
             if params["state"] != "rendered":
@@ -68,12 +69,18 @@ class PowerShellAction(ActionBase):  # type: ignore[misc]  # ansible ships no ty
             )
 
     def _invoke(
-        self, session: PowerShellSession, name: str, arguments: Mapping[str, Any], task_vars: Mapping[str, Any] | None
+        self,
+        session: PowerShellSession,
+        task_vars: Mapping[str, Any] | None,
+        name: str,
+        arguments: Mapping[str, Any],
+        runas: Credential | None = None,
     ) -> Mapping[str, Any]:
         if not module_loader.find_plugin_with_context(name, mod_type=".ps1").resolved:
             raise UserError("the collection ansible.windows is missing here; install it: ansible-galaxy collection install ansible.windows")
         try:
-            answer: Mapping[str, Any] = plain(self._execute_module(module_name=name, module_args=dict(arguments), task_vars=task_vars))
+            with self._becoming(runas):
+                answer: Mapping[str, Any] = plain(self._execute_module(module_name=name, module_args=dict(arguments), task_vars=task_vars))
         except AnsibleConnectionFailure as error:
             raise self._lost(session, str(error)) from error
         except AnsibleError as error:
@@ -81,6 +88,20 @@ class PowerShellAction(ActionBase):  # type: ignore[misc]  # ansible ships no ty
                 raise
             raise self._lost(session, str(error)) from error
         return answer
+
+    @contextmanager
+    def _becoming(self, user: Credential | None) -> Iterator[None]:
+        """As with the task's keyword become and the method runas; a task that has them itself keeps its own."""
+        if user is None or self._connection.become is not None:
+            yield
+            return
+        plugin = become_loader.get("ansible.builtin.runas")
+        plugin.set_options(direct={"become_user": user.username, "become_pass": user.password, "become_flags": ""})
+        self._connection.set_become_plugin(plugin)
+        try:
+            yield
+        finally:
+            self._connection.set_become_plugin(None)
 
     def _lost(self, session: PowerShellSession, reason: str) -> AnsibleConnectionFailure | SessionLost:
         """Unreachable from the start is Ansible's own matter; gone in the middle, the task reports what was done until then."""

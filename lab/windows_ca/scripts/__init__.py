@@ -12,7 +12,9 @@ import hashlib
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,24 @@ __all__ = ["BindingError", "PowerShellError", "Script", "handler", "recognise"]
 FOLDER = Path(__file__).resolve().parents[3] / "plugins/module_utils/adcs/scripts"
 Handler = Callable[[Any, Any, dict[str, Any], Any], dict[str, Any]]
 HANDLERS: dict[str, Handler] = {}
+
+
+_delegated: ContextVar[tuple[str, str] | None] = ContextVar("delegated", default=None)
+
+
+@contextmanager
+def delegated(user: str, password: str) -> Iterator[None]:
+    """What runs inside has a logon that reaches the domain; one by WinRM alone does not."""
+    token = _delegated.set((user, password))
+    try:
+        yield
+    finally:
+        _delegated.reset(token)
+
+
+def logon() -> tuple[str, str] | None:
+    """User and password of the logon that reaches the domain, if there is one."""
+    return _delegated.get()
 
 
 class PowerShellError(Exception):

@@ -17,7 +17,7 @@ from lab.windows_ca.authority import Authority, Caller, CertSrvError, DirectoryE
 from lab.windows_ca.authority import settings as registry
 from lab.windows_ca.authority.directory import escape
 from lab.windows_ca.machine import Machine
-from lab.windows_ca.scripts import PowerShellError, handler
+from lab.windows_ca.scripts import PowerShellError, handler, logon
 
 MARK = r"HKLM\SOFTWARE\certlogon\CertificationAuthority"
 SYSTEM_ROOT = r"C:\Windows"
@@ -219,7 +219,7 @@ def certificate(machine: Machine, authority: Authority, parameters: dict[str, An
     chain = [parameters["Certificate"], *(parameters.get("Intermediates") or [])]
     content = b"".join(x509.load_der_x509_certificate(base64.b64decode(one)).public_bytes(serialization.Encoding.PEM) for one in chain)
     try:
-        authority.install_certificate(content)
+        authority.install_certificate(content, logon())
     except CertSrvError as error:
         raise certutil("installcert", error) from error
     with machine.transaction():
@@ -260,7 +260,8 @@ def settings(machine: Machine, authority: Authority, parameters: dict[str, Any],
 
 
 def put(machine: Machine, path: str, entry: dict[str, Any]) -> None:
-    name, kind, value = entry["name"], entry.get("kind"), entry.get("value")
+    name, kind = entry["name"], entry.get("kind")
+    value: Any = entry.get("value")
     if kind is None:
         machine.registry.delete(path, name)
     elif kind == "Binary":
@@ -291,7 +292,7 @@ def renew(machine: Machine, authority: Authority, parameters: dict[str, Any], ca
     number = len(authority.certificates)
     file = pattern.removesuffix(".req") + f"({number}).req" if pattern else ""
     try:
-        outcome = authority.renew(bool(parameters.get("ReuseKeys")), request_file=file)
+        outcome = authority.renew(bool(parameters.get("ReuseKeys")), logon(), request_file=file)
     except CertSrvError as error:
         raise certutil("renewCert", error) from error
     if outcome.request_file:

@@ -36,6 +36,7 @@ _REMEDIES = {
     "0x80070005": "install_username must be an Enterprise Admin for an enterprise CA, an administrator of the host for a stand-alone one",
     "0x8007052e": "install_username or install_password is wrong",
     "0x8007054b": "the host cannot reach a domain controller; check its DNS and its domain membership",
+    "0x80072098": "the CA's certificate is published in the directory by an Enterprise Admin; give install_username and install_password",
     "0x8009000f": "somebody else's installation left a key of this CA on the host; see certutil -key, and remove it if nobody needs it",
     "0x800700b7": "what somebody else's installation left is in the way; take it away: Uninstall-AdcsCertificationAuthority -Force",
     "0x80070522": "the account that Ansible logs on with must be an administrator of the host",
@@ -205,11 +206,19 @@ class CertificationAuthority(HostResource[Known]):
         self._planned = ()
 
     def settled(self, change: Change, params: Mapping[str, Any], current: Known) -> bool:
-        """Windows adds much by itself, and a host that must restart has not come to the end: what was asked for has to be there."""
+        """Windows adds much by itself, and a host that must restart has not come to the end: nothing may be left to do."""
         if self._reboot:
             return True
-        now = self.objects(current).get(change.name, {})
-        return all(now.get(name) == value for name, value in (change.after or {}).items() if name in self.options and name in now)
+        work: Work = change.details
+        host = current.host
+        if not host.configured or ("certificate" in work.steps and host.pending):
+            return False
+        try:
+            planning.fixed(work.given, host)
+            left = planning.settings(work.given, host, replaced=params["state"] == "replaced")
+        except UserError:
+            return False
+        return not left and work.given.get("capolicy", host.words().get("capolicy")) == host.words().get("capolicy")
 
     def render(self, params: Mapping[str, Any]) -> list[Words]:
         return [planning.normalized(entry) for entry in params["config"]]
@@ -282,9 +291,19 @@ class CertificationAuthority(HostResource[Known]):
 
     # ---- the steps
 
+    def _installer(self) -> Credential | None:
+        """The account whose logon reaches the directory."""
+        username = self._params.get("install_username")
+        return Credential(username, self._params["install_password"]) if username else None
+
+    def _writes_to_directory(self) -> Credential | None:
+        """certutil takes no credential: where it writes to the directory, all of it runs as the account that may."""
+        assert self._known is not None
+        return self._installer() if self._known.host.is_enterprise else None
+
     def _do_feature(self, session: PowerShellSession, work: Work, change: Change) -> None:
         arguments = {"name": [FEATURE], "state": "present", "include_management_tools": True}
-        answer = session.module("ansible.windows.win_feature", arguments, doing=f"{change.name}: installing the role service {FEATURE}")
+        answer = session.module("ansible.windows.win_feature", arguments, doing=f"installing the role service {FEATURE}")
         if answer.get("reboot_required"):
             self._reboot = True
             session.warn(
@@ -293,14 +312,14 @@ class CertificationAuthority(HostResource[Known]):
 
     def _do_capolicy(self, session: PowerShellSession, work: Work, change: Change) -> None:
         content = base64.b64encode(work.given["capolicy"]["content"].encode()).decode()
-        session.run("adcs_capolicy", {"Content": content}, doing=f"{change.name}: writing CAPolicy.inf")
+        session.run("adcs_capolicy", {"Content": content}, doing="writing CAPolicy.inf")
 
     def _do_install(self, session: PowerShellSession, work: Work, change: Change) -> None:
         assert self._known is not None
-        doing = f"{change.name}: installing the CA"
+        doing = "installing the CA"
         parameters = planning.install_parameters(work.given, self._known.host, self._params)
-        username = self._params.get("install_username")
-        secrets = {"Credential": Credential(username, self._params["install_password"])} if username else None
+        installer = self._installer()
+        secrets = {"Credential": installer} if installer else None
         answer = session.run("adcs_install", parameters, secrets, doing=doing, remedies=_REMEDIES)
         if answer["error_id"] not in (INSTALLED, WAITS_FOR_CERTIFICATE):
             reason = " ".join(str(answer["error"]).split())
@@ -315,7 +334,7 @@ class CertificationAuthority(HostResource[Known]):
         values = planning.settings(work.given, host, replaced=self._params["state"] == "replaced")
         if values:
             parameters = {"Authority": host.active, "Values": values}
-            session.run("adcs_settings", parameters, doing=f"{change.name}: writing the CA's settings", remedies=_REMEDIES)
+            session.run("adcs_settings", parameters, doing="writing the CA's settings", remedies=_REMEDIES)
 
     def _do_certificate(self, session: PowerShellSession, work: Work, change: Change) -> None:
         assert work.certificate is not None
@@ -325,7 +344,8 @@ class CertificationAuthority(HostResource[Known]):
             "Roots": [base64.b64encode(one.der).decode() for one in parents if one.self_signed],
             "Intermediates": [base64.b64encode(one.der).decode() for one in parents if not one.self_signed],
         }
-        session.run("adcs_certificate", parameters, doing=f"{change.name}: installing the CA's certificate", remedies=_REMEDIES)
+        doing, runas = "installing the CA's certificate", self._writes_to_directory()
+        session.run("adcs_certificate", parameters, doing=doing, remedies=_REMEDIES, runas=runas)
 
     def _do_request(self, session: PowerShellSession, work: Work, change: Change) -> None:
         self._hand_over_request()
@@ -334,13 +354,14 @@ class CertificationAuthority(HostResource[Known]):
         assert self._known is not None
         path = self._backup_path(self._params, self._known.host)
         secrets: dict[str, str | Credential] = {"Password": self._params["backup"]["password"]}
-        session.run("adcs_backup", {"Path": path}, secrets, doing=f"{change.name}: backing up the CA to {path}")
+        session.run("adcs_backup", {"Path": path}, secrets, doing=f"backing up the CA to {path}")
         self._backup = path
 
     def _do_renew(self, session: PowerShellSession, work: Work, change: Change) -> None:
         assert self._known is not None
         parameters = {"ReuseKeys": self._params["renewal"]["key"] == "same", "ParentCA": self._params.get("parent_ca")}
-        session.run("adcs_renew", parameters, doing=f"{change.name}: renewing the CA's certificate", remedies=_REMEDIES)
+        doing, runas = "renewing the CA's certificate", self._writes_to_directory()
+        session.run("adcs_renew", parameters, doing=doing, remedies=_REMEDIES, runas=runas)
         if not self._known.host.is_root:
             self.read(session, self._params)
             self._hand_over_request()

@@ -153,6 +153,10 @@ class State:
         return _number(self.ca.get("CAType")) in (words.TYPES["enterprise_root"], words.TYPES["standalone_root"])
 
     @property
+    def is_enterprise(self) -> bool:
+        return _number(self.ca.get("CAType")) in (words.TYPES["enterprise_root"], words.TYPES["enterprise_subordinate"])
+
+    @property
     def config_string(self) -> str | None:
         return f"{self.ca.get('CAServerName') or self.fqdn}\\{self.name}" if self.configured else None
 

@@ -20,8 +20,8 @@ from ansible_collections.certlogon.core.plugins.module_utils.resource import Res
 SCRIPTS = Path(__file__).with_name("scripts")
 MODULE = "ansible.windows.win_powershell"
 
-Invoke = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
-"""Runs a module on the host with arguments and returns its result: one round."""
+Invoke = Callable[..., Mapping[str, Any]]
+"""Runs a module (name, arguments) on the host and returns its result: one round. A third argument is the `Credential` to run as."""
 
 Current = TypeVar("Current")
 
@@ -66,18 +66,20 @@ class PowerShellSession:
         *,
         doing: str,
         remedies: Mapping[str, str] | None = None,
+        runas: Credential | None = None,
     ) -> dict[str, Any]:
         """What the script (name of its file without .ps1) put into `$Ansible.Result`.
 
         `secrets` become SecureString (text) or PSCredential parameters. `doing` names the object and what is done to it, for messages;
-        `remedies` says what to do, by HRESULT ("0x80070005") or other text that the error's message holds.
+        `remedies` says what to do, by HRESULT ("0x80070005") or other text that the error's message holds. `runas` is the user to become
+        on the host, whose logon reaches other hosts too.
         Raises `UserError` when the script fails, `SessionLost` when the host has gone.
         """
         arguments: dict[str, Any] = {"script": source(script), "error_action": "stop", "depth": _DEPTH}
         arguments["parameters"] = {name: value for name, value in (parameters or {}).items() if value is not None}
         if secrets:
             arguments["sensitive_parameters"] = [_sensitive(name, value) for name, value in secrets.items()]
-        answer = self.module(MODULE, arguments, doing=doing, remedies=remedies)
+        answer = self.module(MODULE, arguments, doing=doing, remedies=remedies, runas=runas)
         for warning in answer.get("warning") or ():
             self.warn(str(warning))
         result = answer.get("result")
@@ -87,11 +89,17 @@ class PowerShellSession:
         return dict(result)
 
     def module(
-        self, name: str, arguments: Mapping[str, Any], *, doing: str, remedies: Mapping[str, str] | None = None
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        *,
+        doing: str,
+        remedies: Mapping[str, str] | None = None,
+        runas: Credential | None = None,
     ) -> Mapping[str, Any]:
         """The result of an Ansible module on the host; raises `UserError` when it fails."""
         self.rounds += 1
-        answer = self._invoke(name, arguments)
+        answer = self._invoke(name, arguments, runas) if runas else self._invoke(name, arguments)
         if answer.get("failed"):
             raise UserError(f"{doing}: {_failure(answer, remedies or {})}")
         return answer

@@ -31,7 +31,7 @@ class Host:
         self.answers = list(answers)
         self.asked: list[tuple[str, Any]] = []
 
-    def __call__(self, name: str, arguments: Any) -> Any:
+    def __call__(self, name: str, arguments: Any, runas: Any = None) -> Any:
         self.asked.append((name, arguments))
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
