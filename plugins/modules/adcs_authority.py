@@ -29,7 +29,7 @@ attributes:
     details:
       - With O(renewal.when=now) every run renews the CA's certificate, with O(backup.when=always) every run makes a backup.
 requirements:
-  - The collection C(ansible.windows) 2.0.0 or newer on the control node.
+  - The collection C(ansible.windows) 2.4.0 or newer on the control node.
   - A Windows Server 2016 or newer reached by WinRM (or by SSH with PowerShell), and an administrator's account there.
 options:
   config:
