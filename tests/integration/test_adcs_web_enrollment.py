@@ -47,7 +47,7 @@ def test_without_a_ca(bare: Any, on_ca1: Callable[..., Any]) -> None:
 
 
 def test_check_then_run_then_again(bare: Any, on_ca1: Callable[..., Any]) -> None:
-    on_ca1([{**authority_task(bare), "ignore_errors": True}])
+    on_ca1([authority_task(bare)])
     before = saved(bare)
     predicted = on_ca1([web_task("replaced")], check=True)
     assert predicted.last.changed and predicted.last["changes"] == [{"name": "Default Web Site", "action": "create"}]
