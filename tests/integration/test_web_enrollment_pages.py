@@ -157,7 +157,12 @@ def ticket(web: Any, tmp_path: Path) -> dict[str, str]:
     who = web.account("alice.andersson")
     environment = {"KRB5_CONFIG": web.files["krb5_conf"], "KRB5CCNAME": f"FILE:{tmp_path}/ticket"}
     subprocess.run(
-        ["kinit", f"{who['username']}@{web.status['realm']}"], input=who["password"] + "\n", env={**os.environ, **environment}, text=True, check=True, timeout=20
+        ["kinit", f"{who['username']}@{web.status['realm']}"],
+        input=who["password"] + "\n",
+        env={**os.environ, **environment},
+        text=True,
+        check=True,
+        timeout=20,
     )
     return environment
 
