@@ -26,6 +26,7 @@ STEPS = (
     Step("mypy", "types: mypy, strict on the engine", steps.mypy),
     Step("lab", "a lab of its own", steps.lab, "lab"),
     Step("integration", "integration tests, with coverage", steps.integration, "lab", needs=("lab",)),
+    Step("authority", "integration tests with the CA host, with coverage", steps.authority, "lab", needs=("lab",)),
     Step("unit", "unit tests, with coverage", steps.unit),
     Step("lint", "ansible-lint, profile production", steps.ansible_lint),
     Step("docs", "documentation, changelog, role tables", steps.documentation),
@@ -37,9 +38,9 @@ STEPS = (
     Step("second-unit", "unit tests, second pair", second.unit, "lab", needs=("second",)),
     Step("second-integration", "integration tests, second pair", second.integration, "lab", needs=("second",), after=("second-unit",)),
     Step("second-site", "certlogon.core.site twice, second pair", second.site, "lab", needs=("second",), after=("second-integration",)),
-    Step("coverage", "coverage", steps.coverage_report, needs=(), after=("unit", "integration")),
+    Step("coverage", "coverage", steps.coverage_report, needs=(), after=("unit", "integration", "authority")),
 )
-NEEDED_FOR_COVERAGE = {"unit", "integration"}
+NEEDED_FOR_COVERAGE = {"unit", "integration", "authority"}
 
 
 def main(arguments: list[str]) -> int:

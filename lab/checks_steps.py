@@ -275,8 +275,8 @@ def in_lab(name: str) -> list[str]:
     return [sys.executable, "-m", "lab", "exec", "--name", name, "machine", "--"]
 
 
-def lab_up(job: Job, name: str) -> None:
-    job.run([sys.executable, "-m", "lab", "up", "--name", name])
+def lab_up(job: Job, name: str, *extras: str) -> None:
+    job.run([sys.executable, "-m", "lab", "up", "--name", name, *(word for extra in extras for word in ("--with", extra))])
 
 
 def lab(job: Job) -> str:
@@ -286,7 +286,13 @@ def lab(job: Job) -> str:
 
 def integration(job: Job) -> None:
     lab_up(job, lab_name())
-    pytest(job, "tests/integration", prefix=in_lab(lab_name()), coverage=True)
+    pytest(job, "-m", "not ca", "tests/integration", prefix=in_lab(lab_name()), coverage=True)
+
+
+def authority(job: Job) -> None:
+    name = lab_name("ca")
+    lab_up(job, name, "ca1")
+    pytest(job, "-m", "ca", "tests/integration", prefix=in_lab(name), coverage=True, env={"CERTLOGON_LAB": name})
 
 
 def molecule(job: Job) -> None:
