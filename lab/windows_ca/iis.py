@@ -92,7 +92,7 @@ def server_context(der: bytes, key_pem: str, chain: list[bytes]) -> ssl.SSLConte
 
 
 class SiteHandler(Handler):
-    """One connection. NTLM (within Negotiate too) signs a connection in; Kerberos and Basic sign in each request, IIS's defaults."""
+    """One connection. NTLM and Kerberos sign a connection in (Kerberos unless authPersistNonNTLM is false), Basic each request."""
 
     server_version = "Microsoft-IIS/10.0"
     server: Site
@@ -185,7 +185,8 @@ class SiteHandler(Handler):
         if self._terms != (offered, require):
             self._terms = (offered, require)
             self.conversation = self.server.gate.new_conversation(allow=offered, require_channel_binding=require)
-        if self.conversation.method in ("kerberos", "basic") and not self.headers.get("Authorization"):
+        once = ("basic",) if settings["authPersistNonNTLM"] else ("basic", "kerberos")
+        if self.conversation.method in once and not self.headers.get("Authorization"):
             self.conversation.step("None")  # forget who it was: each request signs in
         answer = self.authenticate()
         if answer.authenticated:

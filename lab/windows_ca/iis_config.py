@@ -26,6 +26,8 @@ DEFAULTS: dict[str, Any] = {
     "providers": ["Negotiate", "NTLM"],
     "tokenChecking": "None",
     "allowDoubleEscaping": False,
+    # False in the schema, true in the applicationHost.config of today's servers: Kerberos signs a connection in, as NTLM does
+    "authPersistNonNTLM": True,
 }
 # Install-AdcsWebEnrollment on Windows Server 2025: Windows authentication alone, no TLS demanded, extended protection where the client has
 # it ("when supported"; before Server 2025 it was None, KB5005413)
