@@ -170,6 +170,7 @@ class Lab:
         files = self.folder / "files"
         environment = dict(os.environ) | {"KRB5_CONFIG": str(files / "krb5.conf"), "KRB5CCNAME": f"FILE:{self.folder}/machine.ccache"}
         environment |= {"CERTLOGON_LAB": self.name, "LDAPSASL_NOCANON": "on"}
+        environment |= {"SOFTHSM2_CONF": str(self.folder / "softhsm2.conf")}  # the cards, once lab.cards has made some
         for name in [n for n in environment if n.lower() in ("http_proxy", "https_proxy", "all_proxy")]:
             del environment[name]
         binds = [(str(files / name), f"/etc/{name}") for name in ("resolv.conf", "hosts")]

@@ -18,6 +18,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT))
 
 from lab.__main__ import lab_name
+from lab.cards import FOLDER, Card
 from lab.errors import LabError
 from lab.labs import Lab
 
@@ -42,6 +43,9 @@ def inventory(status: dict[str, Any]) -> dict[str, Any]:
         groups["certification_authorities"] = {status["hosts"]["ca1"]["fqdn"]: ca_host(status)}
     if "ssh_key" in status["files"]:
         groups["domain_controllers"] = {status["hosts"]["dc1"]["fqdn"]: over_ssh(status, "dc1")}
+    cards = cards_in_readers(status)
+    if cards:
+        groups["cards"] = cards
     hostvars = {name: variables for hosts in groups.values() for name, variables in hosts.items()}
     everywhere = {
         "certlogon_lab_files": status["files"]["folder"],
@@ -50,6 +54,24 @@ def inventory(status: dict[str, Any]) -> dict[str, Any]:
     }
     listed: dict[str, Any] = {name: {"hosts": list(hosts)} for name, hosts in groups.items()}
     return listed | {"all": {"vars": everywhere}, "_meta": {"hostvars": hostvars}}
+
+
+def cards_in_readers(status: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The cards that lab.cards has made, each its owner's; who enrolls signs in as himself."""
+    folder = Path(f"/proc/{status['hosts']['control']['pid']}/root{FOLDER}")
+    found = {}
+    for file in sorted(folder.glob("*.pin")):
+        owner = status["accounts"].get(file.stem)
+        if owner:
+            found[f"card-of-{file.stem}"] = {
+                "ansible_connection": "local",
+                "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+                "certlogon_card_upn": owner["upn"],
+                "certlogon_card_uri": Card(file.stem, folder).uri,
+                "certlogon_enrollment_username": owner["upn"],
+                "certlogon_enrollment_password": owner["password"],
+            }
+    return found
 
 
 def ca_host(status: dict[str, Any]) -> dict[str, Any]:
@@ -75,6 +97,7 @@ def over_ssh(status: dict[str, Any], name: str) -> dict[str, Any]:
         "ansible_ssh_private_key_file": files["ssh_key"],
         "ansible_ssh_common_args": f"-o UserKnownHostsFile={files['ssh_known_hosts']} -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes",
         "ansible_python_interpreter": "/usr/bin/python3",
+        "ansible_pipelining": True,
     }
 
 
