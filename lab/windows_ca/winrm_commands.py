@@ -74,11 +74,8 @@ class Commands:
     def _bootstrap(self, stdin: bytes, account: str) -> Output:
         manifest, rest = read_manifest(stdin)
         names = [action["name"] for action in manifest["actions"]]
-        if names[0] == "become_wrapper.ps1" and len(names) == 2:
-            become, module = manifest["actions"]
-            if become["params"].get("LogonType") or become["params"].get("LogonFlags"):
-                return module_output({"failed": True, "changed": False, "msg": f"{NOT_MODELLED} become_flags"}, 1)
-            return self._as_another(become["params"]["BecomeUser"], become["secure_params"].get("BecomePassword"), module["params"])
+        if names == ["become_wrapper.ps1", "module_wrapper.ps1"]:
+            return module_output(self._as_another(*manifest["actions"]))
         for name in names[:-1]:
             return module_output({"failed": True, "changed": False, "msg": f"{NOT_MODELLED} {WRAPPERS.get(name, name)}"}, 1)
         action = manifest["actions"][-1]
@@ -91,17 +88,21 @@ class Commands:
         except FileNotFoundError as error:
             return Output(stderr=f"{error}\r\n".encode(), code=1)
 
-    def _as_another(self, user: str, password: str | None, params: Mapping[str, Any]) -> Output:
+    def _as_another(self, become: Mapping[str, Any], module: Mapping[str, Any]) -> dict[str, Any]:
         """become with the method runas: an interactive logon of an administrator of this host, which reaches the domain."""
+        user, password = become["params"]["BecomeUser"], become["secure_params"].get("BecomePassword")
+        if not password or become["params"].get("LogonType") or become["params"].get("LogonFlags"):
+            return {"failed": True, "changed": False, "msg": f"{NOT_MODELLED} become without a password, or with become_flags"}
         account = f"{self._host.machine.netbios}\\{user.rpartition(chr(92))[2].partition('@')[0]}"
         try:
-            self._host.directory.as_user(user, password or "").search(self._host.machine.base_dn, "base", "(objectClass=*)", [])
-        except DirectoryError:
+            self._host.directory.as_user(user, password).search(self._host.machine.base_dn, "base", "(objectClass=*)", [])
+        except DirectoryError as error:
+            log("winrm", f"{account}: become REFUSED: {error}")
             text = f"Failed to become user {user}: LogonUser({user}, Interactive, Default) failed: "
             text += "The user name or password is incorrect, Win32ErrorCode 1326"
-            return module_output({"failed": True, "changed": False, "msg": text}, 1)
-        with scripts.delegated(user, password or ""):
-            return module_output(self._module(params, account))
+            return {"failed": True, "changed": False, "msg": text}
+        with scripts.delegated(user, password):
+            return self._module(module["params"], account)
 
     def _module(self, params: Mapping[str, Any], account: str) -> dict[str, Any]:
         match = COLLECTION_MODULE.fullmatch(params["Script"])

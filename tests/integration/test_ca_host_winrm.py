@@ -149,7 +149,10 @@ def test_only_post_to_wsman(ca_lab):
         ({"ansible.windows.win_powershell": {"script": "Get-ChildItem"}}, "PowerShell: this script is none of the project's own"),
         ({"ansible.windows.win_service": {"name": "W32Time", "description": "x"}}, "win_service with description"),
         ({"ansible.windows.win_service": {"name": "W32Time"}, "environment": {"A": "b"}}, "the keyword environment"),
-        ({"ansible.windows.win_service": {"name": "W32Time"}, "become": True, "become_method": "runas", "become_user": "SYSTEM"}, "become"),
+        (
+            {"ansible.windows.win_service": {"name": "W32Time"}, "become": True, "become_method": "runas", "become_user": "SYSTEM"},
+            "become without a password",
+        ),
         ({"ansible.windows.win_service": {"name": "W32Time"}, "async": 10, "poll": 1}, "async"),
     ],
 )

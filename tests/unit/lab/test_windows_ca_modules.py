@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from ansible.executor.powershell.module_manifest import _bootstrap_powershell_script, _create_powershell_wrapper, _get_powershell_script
-from ansible.plugins.loader import init_plugin_loader, module_loader, shell_loader
+from ansible.plugins.loader import become_loader, init_plugin_loader, module_loader, shell_loader
 
 from lab.windows_ca import module_specs, modules, modules_facts, modules_features, modules_powershell, modules_services, scripts  # noqa: F401 (they register)
+from lab.windows_ca.authority.errors import DirectoryError
 from lab.windows_ca.machine import Machine
 from lab.windows_ca.modules_features import FEATURES
 from lab.windows_ca.server import Metrics
@@ -22,11 +23,27 @@ from lab.windows_ca.winrm_commands import Commands
 REFUSED = "The lab's stand-in for Windows does not model"
 
 
+class FakeDirectory:
+    """One that knows the password "right"."""
+
+    def as_user(self, user, password):
+        if password != "right":
+            raise DirectoryError(DirectoryError.INVALID_CREDENTIALS, "no")
+        return self
+
+    def search(self, *_):
+        return []
+
+
 class FakeHost:
     """As much of a host as modules ask for."""
 
     address = "10.83.0.20"
     authority = None
+
+    @property
+    def directory(self):
+        return FakeDirectory()
 
     def __init__(self, folder):
         self.machine = Machine(folder)
@@ -135,6 +152,27 @@ def test_an_unknown_module_async_and_environment(host, shell):
         result = json.loads(Commands(host).run(line, stdin, "admin").stdout)
         assert result["failed"] is True
         assert f"{REFUSED} {message}" in result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"become_user": "CORP\\enterprise.admin", "become_pass": "right"}, None),
+        ({"become_user": "CORP\\enterprise.admin", "become_pass": "wrong"}, "Failed to become user CORP\\enterprise.admin: LogonUser"),
+        ({"become_user": "SYSTEM"}, f"{REFUSED} become without a password"),
+        (
+            {"become_user": "CORP\\a", "become_pass": "right", "become_flags": "logon_type=batch"},
+            f"{REFUSED} become without a password, or",
+        ),
+    ],
+)
+def test_become(host, shell, options, message):
+    plugin = become_loader.get("runas")
+    plugin.set_options(direct=options)
+    stdin = payload("ansible.windows.win_service", {"name": "SCardSvr"}, become=plugin)
+    result = json.loads(Commands(host).run(bootstrap_2_19(shell), stdin, "admin").stdout)
+    assert result.get("failed", False) is (message is not None)
+    assert message is None or result["msg"].startswith(message)
 
 
 def test_files_and_folders_of_ansible_core(host, shell):
