@@ -4,7 +4,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.pkcs11 import open_token
 from ansible_collections.certlogon.core.tests.integration.card_authority import ALICE, Authority, pem
 from lab.cards import LIBRARY, Card, CardBox
+from lab.labs import Lab
+from lab.logon import Desk, Outcome
+from lab.settings import CHECKOUT
 
 pytest.importorskip("pkcs11", reason="python-pkcs11 is not installed (extra cards)")
 pytestmark = pytest.mark.skipif(not Path(LIBRARY).exists(), reason="SoftHSM is not installed (softhsm2)")
@@ -88,7 +95,7 @@ def test_a_request_waits_is_answered_and_the_card_is_then_left_alone(enroll: Cal
     assert [task.task.rpartition(" : ")[2] for task in foreseen.changed] == ["Request a certificate for the card's key"]
     assert private_keys(card) == []
     first = enroll()
-    assert "run the playbook again once it is approved" in first.output
+    assert "Run the playbook again once it is approved" in first.output
     (key,) = private_keys(card)
     assert (key.label, key.sensitive, key.extractable, key.generated) == ("logon", True, False, True)
     assert not enroll().changed, "still waiting: nothing to do"
@@ -155,3 +162,187 @@ def test_what_is_wrong_with_the_card_is_said_once(variables: Mapping[str, Any], 
 def test_the_pin_may_come_from_the_environment(enroll: Callable[..., Any], card: Card) -> None:
     enroll({"certlogon_card_uri": card.token}, environment={"CERTLOGON_CARD_PIN": card.pin})
     assert private_keys(card)
+
+
+# ---- AD CS: the lab's stand-in, its real domain and its real KDC
+
+URL = "https://ca1.corp.example/certsrv"
+
+
+class Office:
+    """The lab with its site rolled out, and a box of cards of this session."""
+
+    def __init__(self, lab: Any) -> None:
+        self.lab = lab
+        self.name = os.environ.get("CERTLOGON_LAB") or "default"
+        self.box = CardBox.of_lab(Lab(self.name), f"/var/lib/cards/test-{secrets.token_hex(4)}")
+        self.state = Path(lab.files["folder"]).parent / f"cards-{secrets.token_hex(4)}"
+
+    def ansible(self, *arguments: str) -> None:
+        command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "inventories/lab", *arguments]
+        done = subprocess.run(command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr
+
+    def variables(self, owner: str, card: str | None = None, by: str | None = None, **further: Any) -> dict[str, Any]:
+        """Of the card that `by` (its owner himself) enrolls."""
+        who = self.lab.account(by or owner)
+        return {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+            "certlogon_card_upn": self.lab.account(owner)["upn"],
+            "certlogon_card_uri": self.box.make(card or owner).uri,
+            "certlogon_card_folder": str(self.state),
+            "certlogon_card_anchor_path": self.lab.files["root_ca"],
+            "certlogon_template_prefix": "Corp",
+            "certlogon_enrollment_url": URL,
+            "certlogon_enrollment_username": who["upn"],
+            "certlogon_enrollment_password": who["password"],
+            "certlogon_enrollment_ca_path": self.lab.files["ca_bundle"],
+            **further,
+        }
+
+    def log_on(self, account: str, card: str, pin: str | None = None) -> Outcome:
+        inside = self.box.inside
+        chain = next(self.state.rglob("*-chain.pem")).read_text()
+        self.lab.run("control", "tee", f"{inside.folder}/chain.pem", stdin=chain)
+        desk = Desk(self.lab.run, pool=[f"{inside.folder}/chain.pem"])
+        pin = self.box.card(card).pin if pin is None else pin
+        return desk.log_on(account, inside.card(card).identity("logon"), pin=pin, environment=inside.environment)
+
+    def decide(self, what: str, request: int) -> None:
+        script = "/srv/certlogon/tests/integration/on_ca1/officer.py"
+        self.lab.run("ca1", "env", "PYTHONPATH=/srv/certlogon", "/usr/bin/python3", script, what, str(request))
+
+
+TEMPLATES = [
+    {
+        "hosts": "domains",
+        "gather_facts": False,
+        "module_defaults": {
+            "group/certlogon.core.directory": {
+                option: f"{{{{ certlogon_{option} }}}}" for option in ("server", "username", "password", "ca_path")
+            }
+        },
+        "tasks": [
+            {
+                "certlogon.core.ad_certificate_templates": {
+                    "config": [
+                        {
+                            "name": name,
+                            "display_name": name,
+                            "based_on": "SmartcardLogon",
+                            "permissions": [
+                                {"principal": "Authenticated Users", "rights": ["read"]},
+                                {"principal": "Domain Users", "rights": ["read", "enroll"]},
+                            ],
+                            **further,
+                        }
+                        for name, further in (
+                            ("CorpTestByAgent", {"signatures": {"count": 1, "application_policies": ["certificate_request_agent"]}}),
+                            ("CorpTestApproved", {"manager_approval": True}),
+                        )
+                    ]
+                }
+            },
+            {
+                "certlogon.core.ad_enrollment_services": {
+                    "config": [{"name": "Corp CA", "templates": ["CorpTestByAgent", "CorpTestApproved"]}]
+                }
+            },
+        ],
+    }
+]
+
+
+@pytest.fixture(scope="module")
+def office(ca_lab: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    if os.environ.get("CERTLOGON_LAB_RELAY"):
+        pytest.skip("the lab's inventory is made on the machine")
+    made = Office(ca_lab)
+    made.ansible("certlogon.core.site")
+    play = tmp_path_factory.mktemp("templates") / "play.yml"
+    play.write_text(json.dumps(TEMPLATES))
+    made.ansible(str(play))
+    yield made
+    ca_lab.run("control", "rm", "-rf", str(made.box.inside.folder))
+    subprocess.run(["rm", "-rf", str(made.state)], check=True)
+
+
+@pytest.fixture
+def at_office(office: Office, playbook: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """`at_office(variables, fails=False)`: the playbook for one card; neither PIN nor password may show."""
+    for name, value in office.box.environment.items():
+        monkeypatch.setenv(name, value)
+
+    def call(variables: Mapping[str, Any], **options: Any) -> Any:
+        inventory = tmp_path / "inventory.yml"
+        inventory.write_text(json.dumps({"cards": {"hosts": {"card": dict(variables)}}}))
+        run = playbook("certlogon.core.enroll_card", inventory=inventory, **options)
+        shown = run.output + json.dumps([task.result for task in run.tasks])
+        assert variables["certlogon_enrollment_password"] not in shown
+        return run
+
+    return call
+
+
+def test_a_user_enrolls_a_card_and_it_logs_on(office: Office, at_office: Callable[..., Any]) -> None:
+    variables = office.variables("alice.andersson")
+    assert at_office(variables).changed
+    assert not at_office(variables).changed
+    assert {one.generated for one in private_keys(office.box.card("alice.andersson"))} == {True}
+    outcome = office.log_on("alice.andersson", "alice.andersson")
+    assert outcome.ticket, outcome.evidence
+    assert outcome.who == "u:CORP\\alice.andersson"
+    assert not office.log_on("alice.andersson", "alice.andersson", pin="000000").ticket, "a wrong PIN"
+    assert office.log_on("bruno.bianchi", "alice.andersson").status == "NT_STATUS_PKINIT_NAME_MISMATCH", "another's card"
+
+
+def test_an_enrollment_agent_enrolls_for_a_user_with_a_key_on_a_card(office: Office, at_office: Callable[..., Any]) -> None:
+    agent = {"certlogon_card_label": "agent", "certlogon_card_template": "CorpEnrollmentAgent"}
+    at_office(office.variables("rosa.ruiz", card="agent", **agent))
+    behalf = {
+        "requester": "CORP\\bruno.bianchi",
+        "agent_certificate_path": str(office.state / "rosa.ruiz@corp.example.pem"),
+        "agent_key_uri": office.box.card("agent").uri.replace("?", ";object=agent?"),
+    }
+    further = {"certlogon_card_template": "CorpTestByAgent", "certlogon_card_on_behalf_of": behalf}
+    variables = office.variables("bruno.bianchi", by="rosa.ruiz", **further)
+    assert at_office(variables).changed
+    assert not at_office(variables).changed
+    outcome = office.log_on("bruno.bianchi", "bruno.bianchi")
+    assert outcome.ticket, outcome.evidence
+    # without the agent's signature the same account gets nothing in another's name
+    alone = at_office(
+        office.variables("bruno.bianchi", card="stolen", by="rosa.ruiz", certlogon_card_folder=str(office.state / "s")), fails=True
+    )
+    assert certificates(office.box.card("stolen")) == {}
+    assert alone.failed
+
+
+def test_a_request_waits_for_an_officer(office: Office, at_office: Callable[..., Any]) -> None:
+    variables = office.variables("elena.echeverria", certlogon_card_template="CorpTestApproved")
+    waiting = at_office(variables)
+    number = next(task["certificates"][0]["request_id"] for task in waiting.tasks if task.result.get("certificates"))
+    assert "waits" in waiting.output
+    assert not at_office(variables).changed
+    office.decide("issue", number)
+    assert at_office(variables).changed
+    assert not at_office(variables).changed
+    assert office.log_on("elena.echeverria", "elena.echeverria").ticket
+
+
+def test_a_denied_request_says_so(office: Office, at_office: Callable[..., Any]) -> None:
+    variables = office.variables("ingrid.iversen", certlogon_card_template="CorpTestApproved")
+    waiting = at_office(variables)
+    number = next(task["certificates"][0]["request_id"] for task in waiting.tasks if task.result.get("certificates"))
+    office.decide("deny", number)
+    for _turn in range(2):
+        denied = at_office(variables, fails=True)
+        assert "denied" in denied.output.lower()
+    assert certificates(office.box.card("ingrid.iversen")) == {}
+
+
+def test_who_may_not_enroll_is_told(office: Office, at_office: Callable[..., Any]) -> None:
+    failed = at_office(office.variables("david.dvorak"), fails=True)
+    assert "0x80094012" in failed.output
+    assert "CorpSmartcardLogon" in failed.output
