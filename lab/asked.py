@@ -25,8 +25,9 @@ REGISTRY = (
     ("machine", PROVIDER, "DisallowPlaintextPin", 1),
     ("machine", KERBEROS, "KdcValidation", 2),
 )
-PUSHED = {"Root": ("root-ca",), "CA": ("issuing-ca", "vpn-ca")}
-STORES = {"ntauth": ("issuing-ca",), "root": ("root-ca",), "intermediate": ("issuing-ca", "vpn-ca")}
+# corp-ca: the CA that the first run installed
+PUSHED = {"Root": ("root-ca",), "CA": ("issuing-ca", "vpn-ca", "corp-ca")}
+STORES = {"ntauth": ("corp-ca",), "root": ("root-ca",), "intermediate": ("issuing-ca", "vpn-ca", "corp-ca")}
 
 CLIENT_AUTHENTICATION = "1.3.6.1.5.5.7.3.2"
 SERVER_AUTHENTICATION = "1.3.6.1.5.5.7.3.1"
@@ -59,4 +60,5 @@ TEMPLATES = {
     },
     "CorpEnrollmentAgent": {"pKIExtendedKeyUsage": {REQUEST_AGENT}},
 }
-PUBLISHED = {"Corp Example Issuing CA": set(TEMPLATES)}
+AUTHORITY = "Corp CA"
+PUBLISHED = {AUTHORITY: {*TEMPLATES, "Machine"}}

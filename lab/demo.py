@@ -11,27 +11,34 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from lab import page, proofs, settings
+from lab import logons, page, proofs, settings
 from lab.errors import LabError
 from lab.labs import DEFAULT_NAME, Lab
 from lab.progress import Progress
-from lab.runs import play, site_command
+from lab.runs import SITE, play, site_command
 from lab.screen import Screen, Step
 from lab.settings import CHECKOUT
 from lab.story import REAL, STAND_IN, Run, Story, counted
 
 OUTPUT = CHECKOUT / "build" / "demo"
 WHAT_IS_WHAT = (
-    ("Domain controller", REAL, "Samba: directory, Kerberos, DNS, SYSVOL. Windows' own is not here; what differs is in README."),
+    (
+        "Domain controller",
+        REAL,
+        "Samba: directory, Kerberos with smart card logon, DNS, SYSVOL. Windows' own is not here; what differs is in README.",
+    ),
     ("Certificate templates, trust stores, policies", REAL, "written over LDAP and SMB as on any domain"),
     (
-        "Enrollment services",
+        "Windows CA host",
         STAND_IN,
-        "directory objects as AD CS leaves them, made by the lab; no CA answers behind them",
+        "ca1 plays a Windows server with AD CS and web enrollment, by Microsoft's specifications (docs/stand-ins.md). What rests on it, "
+        "certificates and CRLs included, is called so in each proof",
     ),
-    ("CA certificates", STAND_IN, "real X.509, from a throw-away OpenSSL CA of the lab"),
+    ("Ansible's way there", REAL, "unmodified ansible-playbook, ansible.windows and WinRM with NTLM over TLS"),
+    ("Offline root", STAND_IN, "a throw-away OpenSSL CA of the lab, which signs the request that a person would carry"),
+    ("Smart cards", STAND_IN, "SoftHSM tokens, spoken to by PKCS#11 as cards are; MIT Kerberos logs on with them"),
     (
-        "Computers, cards, VPN",
+        "Computers, VPN",
         STAND_IN,
         "not in this demo, which has their accounts only; where policies are applied, it is by Samba's client",
     ),
@@ -61,9 +68,10 @@ class Demo:
     def run(self) -> Story:
         """All of it, in order; a LabError says which step failed and where its log is."""
         prepare(OUTPUT, self.logs)
-        with self.step("Lab with a Samba domain controller") as step:
-            self.lab.up(LabProgress(self.screen, step))
+        with self.step("Lab: a Samba domain, a CA host") as step:
+            self.up(LabProgress(self.screen, step))
             step.note = "running already" if self.story.lab_was_running else ""
+        self.play("foreseen", "Check mode, before anything is there", "--check", "--diff")
         self.play("first", "First run")
         self.play("second", "Second run")
         with self.step("Other tools meddle with the domain") as step:
@@ -71,9 +79,11 @@ class Demo:
             step.note = counted(len(self.story.touches), "thing")
         self.play("check", "Check mode with diff", "--check", "--diff")
         self.play("repair", "Repairing run")
+        tried = self.cards()
         with self.step("Other tools read the domain") as step:
             facts = proofs.facts(self.lab, self.logs)
             self.story.proofs = proofs.of_runs(self.story.runs, self.story.touches) + proofs.of_domain(facts)
+            self.story.proofs += proofs.of_authority(facts) + logons.trials(tried, facts["versions"])
             self.story.proofs.append(proofs.windows_blobs(proofs.vectors_folder()))
             self.story.versions |= {"Samba": facts["versions"]["samba"], "OpenSSL": facts["versions"]["openssl"]}
             step.note = proof_count(self.story)
@@ -84,9 +94,32 @@ class Demo:
         page.write(self.story, OUTPUT / "index.html")
         return self.story
 
-    def play(self, key: str, title: str, *options: str) -> Run:
+    def up(self, progress: Progress) -> None:
+        """The lab with a CA host; one without, which an older demo left, is no place for this."""
+        if self.lab.running() and "ca1" not in self.lab.status()["hosts"]:
+            raise LabError(f"lab {self.lab.name!r} runs without a CA host; end it with: ./certlogon lab down --name {self.lab.name}")
+        self.lab.up(progress, ca=True)
+
+    def cards(self) -> list[logons.Trial]:
+        """Two cards enrolled, tried, and one of them revoked."""
+        with self.step("Two smart cards") as step:
+            box = logons.prepare(self.lab)
+            step.note = f"{logons.OWNER}, {logons.OTHER}"
+        self.play("cards", "Cards enrolled", playbook="certlogon.core.enroll_card")
+        with self.step("Logons by card, right ones and wrong ones") as step:
+            tried = logons.log_on(self.lab, box)
+            step.note = (
+                f"{counted(sum(one.outcome.ticket for one in tried), 'ticket')}, {sum(not one.outcome.ticket for one in tried)} refused"
+            )
+        revoked = logons.certificate_file(self.lab, logons.OTHER)
+        options = ("-e", f"certlogon_revoke_certificate={shlex.quote(str(revoked))}", "-e", "certlogon_revoke_reason=key_compromise")
+        self.play("revoke", "One of them revoked", *options, playbook="certlogon.core.revoke")
+        with self.step("Logon with the revoked card"):
+            return [*tried, logons.log_on_revoked(self.lab, box)]
+
+    def play(self, key: str, title: str, *options: str, playbook: str = SITE) -> Run:
         with self.step(title) as step:
-            run = play(self.lab, title, self.logs, step, *options)
+            run = play(self.lab, title, self.logs, step, *options, playbook=playbook)
             step.note = run.summary
         self.story.runs[key] = run
         return run

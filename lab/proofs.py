@@ -10,13 +10,15 @@ import hashlib
 import json
 import os
 import platform
+import re
+import ssl
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lab import asked
+from lab import asked, logons, settings
 from lab.errors import LabError
 from lab.labs import Lab
 from lab.settings import CHECKOUT
@@ -88,9 +90,49 @@ def meddle(lab: Lab, logs: Path) -> Sequence[Touch]:
 def facts(lab: Lab, logs: Path) -> Facts:
     """What the tools on the domain controller read there, and the certificates that were asked for."""
     files = Path(lab.status()["files"]["folder"])
-    names = sorted({name for group in (*asked.STORES.values(), *asked.PUSHED.values()) for name in group})
+    names = sorted({name for group in (*asked.STORES.values(), *asked.PUSHED.values()) for name in group} - {"corp-ca"})
     certificates = {name: (files / f"{name}.cer").read_bytes() for name in names}
-    return ask(lab, "read", logs, policies=asked.POLICIES) | {"certificates": certificates}
+    certificates["corp-ca"] = ssl.PEM_cert_to_DER_cert((lab.folder / "authority/corp-ca.pem").read_text())
+    return ask(lab, "read", logs, policies=asked.POLICIES) | {"certificates": certificates, "ldaps": ldaps(lab, logs)}
+
+
+LDAPS = """
+openssl s_client -connect "$1:636" -servername "$1" -verify_hostname "$1" -CAfile "$2" < /dev/null > /tmp/shown 2> /dev/null
+grep -E '^ *(Verify return code|Verification)' /tmp/shown | head -n 1
+openssl x509 -in /tmp/shown -noout -subject -issuer -enddate -ext subjectAltName,extendedKeyUsage
+rm -f /tmp/shown
+"""
+
+
+def ldaps(lab: Lab, logs: Path) -> dict[str, Any]:
+    """What a client on another host is shown by the domain controller on port 636."""
+    done = lab.run("control", "sh", "-c", LDAPS, "sh", settings.HOSTS["dc1"].fqdn, "/srv/files/root-ca.pem", check=False)
+    (logs / "ldaps.log").write_text(done.stdout + done.stderr)
+    return {"code": done.returncode, "output": done.stdout + done.stderr}
+
+
+def of_authority(facts: Facts) -> list[Proof]:
+    """What rests on the CA host's stand-in."""
+    shown, problems = facts["ldaps"]["output"], []
+    for what, sign in (
+        ("its chain does not end at the root", r"(?i)verif\w+:? ?(return code: 0|OK)"),
+        ("it lacks the purpose of a KDC", r"Signing KDC Response|1\.3\.6\.1\.5\.2\.3\.5"),
+        ("it does not name the domain", rf"DNS:{re.escape(settings.DNS_DOMAIN)}\b"),
+        ("it is not from the new CA", rf"issuer=.*CN ?= ?{asked.AUTHORITY}\b"),
+    ):
+        if not re.search(sign, shown):
+            problems.append(what)
+    return [
+        judged(
+            "LDAPS shows a domain controller's certificate of the new CA",
+            "openssl s_client, x509",
+            problems,
+            version=facts["versions"]["openssl"],
+            kind=STAND_IN,
+            evidence=shown.strip().splitlines(),
+            requirements=("C2", "C4"),
+        )
+    ]
 
 
 # ---- judgements
@@ -107,7 +149,14 @@ def of_runs(runs: Mapping[str, Run], touches: Sequence[Touch]) -> list[Proof]:
     second, check, repair = runs["second"], runs["check"], runs["repair"]
     return [
         judged(
-            "The second run changes nothing",
+            "--check before the first run foretold each object of it",
+            problems=logons.foretold(runs["foreseen"], runs["first"]),
+            evidence=[f"{change.name}: {change.action}" for change in runs["foreseen"].changes],
+            kind=STAND_IN,
+            **ansible,
+        ),
+        judged(
+            "The second run changes nothing, CA host included",
             problems=[] if not second.changed_tasks else [f"it changed {', '.join(c.name for c in second.changes) or second.summary}"],
             evidence=[f"{second.command}", f"ok={second.tasks} changed={second.changed_tasks}"],
             requirements=("C3", "C4", "C10", "C11"),
@@ -201,12 +250,12 @@ def published(facts: Facts, samba: str) -> Proof:
     ]
     evidence = [f"{name}: {', '.join(sorted(names)) or 'nothing'}" for name, names in sorted(found.items())]
     return judged(
-        "The issuing CA publishes them",
+        "The new CA publishes them",
         "ldbsearch",
         problems,
         version=samba,
         kind=STAND_IN,
-        evidence=[*evidence, "The enrollment service object is real LDAP data; no CA runs behind it here."],
+        evidence=[*evidence, "The enrollment service object is real LDAP data; what answers behind it is a stand-in."],
         requirements=("C3",),
     )
 

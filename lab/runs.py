@@ -19,15 +19,19 @@ from lab.settings import CHECKOUT
 from lab.story import ObjectChange, Run
 
 CALLBACKS = Path(__file__).resolve().parent / "callback"
-SITE = ("certlogon.core.site", "-i", "inventories/lab")
+SITE = "certlogon.core.site"
+
+
+def command_line(playbook: str, *options: str) -> str:
+    return " ".join(("ansible-playbook", playbook, "-i", "inventories/lab", *options))
 
 
 def site_command(*options: str) -> str:
-    return " ".join(("ansible-playbook", *SITE, *options))
+    return command_line(SITE, *options)
 
 
-def play(lab: Lab, title: str, logs: Path, step: Step, *options: str) -> Run:
-    """Run site once; its tasks show up in the step as they begin. Raises LabError, with the log, if it fails."""
+def play(lab: Lab, title: str, logs: Path, step: Step, *options: str, playbook: str = SITE) -> Run:
+    """Run a playbook once; its tasks show up in the step as they begin. Raises LabError, with the log, if it fails."""
     slug = title.lower().replace(" ", "-")
     log, record = logs / f"{slug}.log", logs / f"{slug}.jsonl"
     for file in (log, record):
@@ -35,7 +39,16 @@ def play(lab: Lab, title: str, logs: Path, step: Step, *options: str) -> Run:
     record.touch()
     program = Path(sys.executable).parent / "ansible-playbook"
     users = [f"--unset={name}" for name in os.environ if name.startswith("ANSIBLE_")]
-    command = ["env", *users, *(f"{k}={v}" for k, v in environment(record).items()), str(program), *SITE, *options]
+    command = [
+        "env",
+        *users,
+        *(f"{k}={v}" for k, v in environment(record).items()),
+        str(program),
+        playbook,
+        "-i",
+        "inventories/lab",
+        *options,
+    ]
     started = time.monotonic()
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -48,8 +61,8 @@ def play(lab: Lab, title: str, logs: Path, step: Step, *options: str) -> Run:
                 process.terminate()
                 process.wait()
     if process.returncode:
-        raise LabError(f"{site_command(*options)} ended with code {process.returncode}", log)
-    return understand(title, site_command(*options), time.monotonic() - started, events(record))
+        raise LabError(f"{command_line(playbook, *options)} ended with code {process.returncode}", log)
+    return understand(title, command_line(playbook, *options), time.monotonic() - started, events(record))
 
 
 def environment(record: Path) -> dict[str, str]:

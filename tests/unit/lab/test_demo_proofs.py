@@ -7,14 +7,16 @@ import base64
 import copy
 import hashlib
 import struct
+from dataclasses import replace
 
 import pytest
 
-from lab import asked, proofs
+from lab import asked, logons, proofs
+from lab.logon import Outcome
 from lab.story import ObjectChange, Run, Touch
 
 GUIDS = {asked.SMART_CARD_POLICY: "{A}", asked.TRUST_POLICY: "{B}"}
-CERTIFICATES = {name: f"DER of {name}".encode() for name in ("root-ca", "issuing-ca", "vpn-ca")}
+CERTIFICATES = {name: f"DER of {name}".encode() for name in ("root-ca", "issuing-ca", "vpn-ca", "corp-ca")}
 
 
 def blob(store, name):
@@ -144,26 +146,84 @@ CHANGES = (
 )
 
 
-def runs(second=(), check=CHANGES, repair=CHANGES):
-    made = {
-        key: Run(key, key, 1.0, 5, len(changes), changes) for key, changes in {"second": second, "check": check, "repair": repair}.items()
-    }
+MADE = (
+    ObjectChange("r", "t", "certlogon.core.group_policies", "P", "create"),
+    ObjectChange("r", "t", "ansible.builtin.file", "t", "update"),
+)
+
+
+def runs(second=(), check=CHANGES, repair=CHANGES, foreseen=MADE):
+    found = {"foreseen": foreseen, "first": MADE, "second": second, "check": check, "repair": repair}
+    made = {key: Run(key, key, 1.0, 5, len(changes), changes) for key, changes in found.items()}
     return [proof.outcome for proof in proofs.of_runs(made, TOUCHED)]
 
 
 @pytest.mark.parametrize(
     ("given", "outcomes"),
     [
-        ({}, ["passed", "passed", "passed"]),
-        ({"second": CHANGES[:1]}, ["failed", "passed", "passed"]),
-        ({"check": CHANGES[:1]}, ["passed", "failed", "passed"]),
-        ({"check": (*CHANGES, ObjectChange("r", "t", "m", "other", "update", {"a": 1}, {"a": 2}))}, ["passed", "failed", "passed"]),
-        ({"check": (ObjectChange("r", "t", "m", "T", "update", {"a": 1}, {"a": 2}), CHANGES[1])}, ["passed", "failed", "passed"]),
-        ({"repair": ()}, ["passed", "passed", "failed"]),
+        ({}, ["passed", "passed", "passed", "passed"]),
+        ({"second": CHANGES[:1]}, ["passed", "failed", "passed", "passed"]),
+        ({"check": CHANGES[:1]}, ["passed", "passed", "failed", "passed"]),
+        (
+            {"check": (*CHANGES, ObjectChange("r", "t", "m", "other", "update", {"a": 1}, {"a": 2}))},
+            ["passed", "passed", "failed", "passed"],
+        ),
+        ({"check": (ObjectChange("r", "t", "m", "T", "update", {"a": 1}, {"a": 2}), CHANGES[1])}, ["passed", "passed", "failed", "passed"]),
+        ({"repair": ()}, ["passed", "passed", "passed", "failed"]),
+        ({"foreseen": MADE[1:]}, ["failed", "passed", "passed", "passed"]),
     ],
 )
 def test_runs(given, outcomes):
     assert runs(**given) == outcomes
+
+
+SHOWN = """\
+Verification: OK
+subject=
+issuer=DC = example, DC = corp, CN = Corp CA
+X509v3 Extended Key Usage:
+    TLS Web Server Authentication, Signing KDC Response
+X509v3 Subject Alternative Name: critical
+    DNS:dc1.corp.example, DNS:corp.example
+"""
+
+
+@pytest.mark.parametrize(
+    ("shown", "outcome"),
+    [
+        (SHOWN, "passed"),
+        (SHOWN.replace("OK", "error"), "failed"),
+        (SHOWN.replace("Signing KDC Response", ""), "failed"),
+        (SHOWN.replace(", DNS:corp.example", ""), "failed"),
+        (SHOWN.replace("Corp CA", "Corp Example Issuing CA"), "failed"),
+        ("", "failed"),
+    ],
+)
+def test_the_certificate_of_ldaps(shown, outcome):
+    [proof] = proofs.of_authority(good() | {"ldaps": {"code": 0, "output": shown}})
+    assert proof.outcome == outcome and proof.kind == "stand-in"
+
+
+TICKET = Outcome("alice", True, "Ticket cache", "u:CORP\\alice", "")
+REFUSED = Outcome("alice", False, "", "", "Password incorrect", ("PKINIT: certificate revoked",), {"status": "NT_STATUS_X"})
+
+
+@pytest.mark.parametrize(
+    ("trial", "outcome"),
+    [
+        (logons.Trial("opens", TICKET), "passed"),
+        (logons.Trial("opens", REFUSED), "failed"),
+        (logons.Trial("opens", replace(TICKET, who="ldap_sasl_interactive_bind: error")), "failed"),
+        (logons.Trial("revoked", REFUSED, ("revo",)), "passed"),
+        (logons.Trial("revoked", TICKET, ("revo",)), "failed"),
+        (logons.Trial("mismatch", REFUSED, ("mismatch",)), "failed"),
+        (logons.Trial("pin", Outcome("alice", False, "", "", "PIN"), by_card=True), "passed"),
+        (logons.Trial("pin", REFUSED, by_card=True), "failed"),
+        (logons.Trial("pin", TICKET, by_card=True), "failed"),
+    ],
+)
+def test_logons_are_judged_by_the_reason(trial, outcome):
+    assert logons.judged(trial, "4.22").outcome == outcome
 
 
 def test_windows_blobs_are_skipped_where_the_vectors_are_not(tmp_path):
