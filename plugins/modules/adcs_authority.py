@@ -333,8 +333,8 @@ options:
     description:
       - The account that installs an enterprise CA, a member of Enterprise Admins (V(CORP\\administrator)).
       - Needed for that, since a WinRM logon has no rights on the domain controller unless it is delegated.
-      - The installation takes it as a credential. The installation and renewal of an enterprise CA's certificate run as this account (become
-        method C(runas)), since C(certutil) takes none and writes to the directory. A task that has C(become) itself keeps its own.
+      - The installation takes it as a credential. The installation and renewal of an enterprise CA's certificate run as this account
+        (become method C(runas)), since C(certutil) takes none and writes to the directory. A task that has C(become) itself keeps its own.
     type: str
   install_password:
     description: Its password.
@@ -359,6 +359,14 @@ options:
       - Without it the root must have come to the host otherwise (for example from the directory), else the CA's certificate is refused.
     type: bool
     default: true
+  certenroll_files:
+    description:
+      - Files on the control node that the host is to serve from its CertEnroll folder under their own names, such as an offline root's CRL
+        (C(.crl)) and certificate (C(.crt)), PEM or DER. They are put there in DER. A CRL that has ended is an error.
+      - Their publication in the directory is M(certlogon.core.ad_trusted_certificates)'s.
+    type: list
+    elements: path
+    default: []
   renewal:
     description: >-
       The renewal of the CA's own certificate. A root signs itself, a subordinate goes the way of O(parent_ca) or O(request_path).

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from typing import Any
 
@@ -130,6 +131,7 @@ def state(machine: Machine, authority: Authority, parameters: dict[str, Any], ca
             for name in machine.files.list(folder)
             if name.casefold().endswith(".crl")
         ],
+        "served": {name: hashlib.sha256(machine.files[f"{folder}\\{name}"]).hexdigest().upper() for name in machine.files.list(folder)},
         "sids": sids,
         "names": names,
     }

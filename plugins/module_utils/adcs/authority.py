@@ -23,6 +23,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.adcs.powershell imp
     with_remedy,
 )
 from ansible_collections.certlogon.core.plugins.module_utils.certificates import certificate as certificates
+from ansible_collections.certlogon.core.plugins.module_utils.certificates import crl as crls
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import Certificate
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
 from ansible_collections.certlogon.core.plugins.module_utils.libraries import crypto, x509
@@ -154,6 +155,7 @@ class CertificationAuthority(HostResource[Known]):
                 "when": {"type": "str", "choices": ["before_renewal", "always"], "default": "before_renewal"},
             },
         },
+        "certenroll_files": {"type": "list", "elements": "path", "default": []},
         "warn_before": {"type": "int", "default": 180},
         "crl_warn_before": {"type": "int", "default": 24},
     }
@@ -218,7 +220,11 @@ class CertificationAuthority(HostResource[Known]):
             left = planning.settings(work.given, host, replaced=params["state"] == "replaced")
         except UserError:
             return False
-        return not left and work.given.get("capolicy", host.words().get("capolicy")) == host.words().get("capolicy")
+        return (
+            not left
+            and not planning.unserved(current)
+            and work.given.get("capolicy", host.words().get("capolicy")) == host.words().get("capolicy")
+        )
 
     def render(self, params: Mapping[str, Any]) -> list[Words]:
         return [planning.normalized(entry) for entry in params["config"]]
@@ -249,6 +255,8 @@ class CertificationAuthority(HostResource[Known]):
         if "capolicy" in given and host.capolicy != given["capolicy"]["content"]:
             steps.append("capolicy")
         steps += ["install", "settings"]
+        if planning.unserved(known):
+            steps.append("files")
         self._planned = tuple(steps)
         return Change(given["name"], None, {**given, "certificate": "known after apply"}, Work(steps, given))
 
@@ -271,6 +279,10 @@ class CertificationAuthority(HostResource[Known]):
                 shown["request"] = (None, params["request_path"])
         if planning.settings(given, host, replaced=replaced):
             steps.append("settings")
+        missing = planning.unserved(known)
+        if missing:
+            steps.append("files")
+            shown["certenroll_files"] = ([name for name in missing if name.casefold() in host.served], missing)
         due = planning.due(host, params.get("renewal"))
         if params.get("backup") and (due or params["backup"]["when"] == "always"):
             steps.append("backup")
@@ -350,6 +362,12 @@ class CertificationAuthority(HostResource[Known]):
     def _do_request(self, session: PowerShellSession, work: Work, change: Change) -> None:
         self._hand_over_request()
 
+    def _do_files(self, session: PowerShellSession, work: Work, change: Change) -> None:
+        assert self._known is not None
+        served = self._known.local.served
+        files = [{"name": name, "content": base64.b64encode(served[name]).decode()} for name in planning.unserved(self._known)]
+        session.run("adcs_file", {"Files": files}, doing=f"putting {', '.join(served)} into the CertEnroll folder")
+
     def _do_backup(self, session: PowerShellSession, work: Work, change: Change) -> None:
         assert self._known is not None
         path = self._backup_path(self._params, self._known.host)
@@ -395,7 +413,25 @@ def write_file(path: Path, content: bytes, where: str) -> None:
 
 
 def _local(params: Mapping[str, Any]) -> Local:
-    return Local(_file(params, "request_path"), _certificates(params))
+    return Local(_file(params, "request_path"), _certificates(params), dict(map(_served, params.get("certenroll_files") or ())))
+
+
+def _served(path: str) -> tuple[str, bytes]:
+    """Name and DER of a CRL or a certificate that the host is to serve."""
+    where = f"certenroll_files: {path}"
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{where} cannot be read: {error.strerror}") from error
+    try:
+        if Path(path).suffix.casefold() != ".crl":
+            return Path(path).name, certificates.load_one(content).der
+        crl = crls.load(content)
+    except UserError as error:
+        raise UserError(f"{where} {error}; name CRLs .crl and certificates .crt or .cer") from error
+    if crl.next_update is not None and crl.next_update < datetime.now(timezone.utc):
+        raise UserError(f"{where}: the CRL of {crl.issuer} ended {_time(crl.next_update)}; have its CA make a new one and carry it here")
+    return Path(path).name, crl.der
 
 
 def _file(params: Mapping[str, Any], option: str) -> bytes | None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -68,6 +69,8 @@ class Local:
 
     request: bytes | None = None
     certificates: Sequence[Certificate] | None = None
+    served: Mapping[str, bytes] = field(default_factory=dict)
+    """Files of `certenroll_files`: name -> content in DER."""
 
 
 @dataclass(frozen=True)
@@ -427,6 +430,12 @@ def due(host: State, renewal: Mapping[str, Any] | None) -> bool:
         return False
     left = host.certificates[-1].not_after - host.now
     return bool(renewal["when"] == "now" or (renewal["when"] == "before_expiry" and left < timedelta(days=renewal["days"])))
+
+
+def unserved(known: Known) -> list[str]:
+    """Names of `certenroll_files` that the host does not have, or has otherwise."""
+    here = {name: hashlib.sha256(content).hexdigest() for name, content in known.local.served.items()}
+    return [name for name, digest in here.items() if known.host.served.get(name.casefold()) != digest]
 
 
 # ---- warnings

@@ -79,6 +79,8 @@ class State:
     capolicy: str | None
     requests: Sequence[Request]
     crls: Sequence[PublishedCrl]
+    served: Mapping[str, str]
+    """The files of the CertEnroll folder: name in lower case -> SHA-256 in lower-case hex."""
     sids: Mapping[str, str | None]
     names: Mapping[str, str | None]
     system_root: str
@@ -116,6 +118,7 @@ class State:
             capolicy=None if capolicy is None else _bytes(capolicy).decode("cp1252", "replace"),
             requests=list(_requests(answer["requests"] or ())),
             crls=list(_crls(answer["crls"] or ())),
+            served={str(name).casefold(): str(digest).lower() for name, digest in (answer["served"] or {}).items()},
             sids=dict(answer["sids"] or {}),
             names=dict(answer["names"] or {}),
             system_root=str(answer["system_root"]),

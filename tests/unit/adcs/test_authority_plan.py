@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -82,6 +83,7 @@ def bare(**changes: Any) -> dict[str, Any]:
         "capolicy": None,
         "requests": [],
         "crls": [],
+        "served": {},
         "sids": {"CORP\\Team": TEAM, "CORP\\Nobody": None, USERS: USERS},
         "names": {"S-1-5-32-544": "BUILTIN\\Administrators", USERS: "NT AUTHORITY\\Authenticated Users", TEAM: "CORP\\Team"},
         "system_root": "C:\\Windows",
@@ -345,7 +347,7 @@ def test_install_parameters(entry: dict[str, Any], params: dict[str, Any], answe
             {
                 "cdp": [
                     {"url": "http://x/<CaName>.crl", "flags": ["include_in_certificates"]},
-                    {"url": "C:\\%3.crl", "flags": ["publish_base"]},
+                    {"url": "C:\\%3.crl", "flags": None},
                 ]
             },
             {"CRLPublicationURLs": ["2:http://x/%3.crl", "0:C:\\%3.crl"]},
@@ -499,6 +501,18 @@ def test_renewal_and_backup(renewal: Any, backup: Any, steps: list[str]):
     assert found == steps
     if "backup" in steps:
         assert change.after["backup"] == "D:\\B\\20261122T180000Z"
+
+
+@pytest.mark.parametrize(
+    ("served", "steps"),
+    [
+        ({}, ["files"]),
+        ({"ROOT.CRL": hashlib.sha256(b"old").hexdigest()}, ["files"]),
+        ({"root.crl": hashlib.sha256(b"new").hexdigest().upper()}, []),
+    ],
+)
+def test_files_that_are_served(served: dict[str, str], steps: list[str]):
+    assert plan(configured(served=served), {}, {"served": {"Root.crl": b"new"}})[0] == steps
 
 
 def test_no_renewal_while_one_is_pending():

@@ -28,6 +28,7 @@ COMMANDS = {
     "Get-ChildItem": "files and registry keys",
     "Get-CimInstance": "the computer: its name, its domain",
     "Get-Content": "a file's text",
+    "Get-FileHash": "whether a file that is served is the one that is wanted",
     "Get-Item": "a registry key, a file, a certificate",
     "Get-ItemProperty": "registry values",
     "Get-Service": "whether CertSvc is there and runs",

@@ -105,11 +105,14 @@ foreach ($value in 'Security', 'OfficerRights', 'EnrollmentAgentRights') {
 }
 
 $crls = @()
+$served = @{}
 if (Test-Path -LiteralPath "$env:SystemRoot\System32\CertSrv\CertEnroll") {
-    $crls = @(foreach ($file in Get-ChildItem -LiteralPath "$env:SystemRoot\System32\CertSrv\CertEnroll" -Filter '*.crl') {
+    $files = @(Get-ChildItem -LiteralPath "$env:SystemRoot\System32\CertSrv\CertEnroll" -File)
+    $crls = @(foreach ($file in $files | Where-Object { $_.Extension -eq '.crl' }) {
         # the dates of a CRL are at its beginning, however long it is
         @{ name = $file.Name; head = Get-Head -Path $file.FullName -Count 4096 }
     })
+    foreach ($file in $files) { $served[$file.Name] = (Get-FileHash -LiteralPath $file.FullName -Algorithm SHA256).Hash }
 }
 
 # RequestFileName is a pattern (%1 the host, %3 the CA, %4 the certificate's number), so all requests of its folder are wanted
@@ -145,6 +148,7 @@ $Ansible.Result = @{
     requests = $requests
     system_root = $env:SystemRoot
     crls = $crls
+    served = $served
     sids = $sids
     names = $names
 }
