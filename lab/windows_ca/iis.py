@@ -185,7 +185,8 @@ class SiteHandler(Handler):
         if self._terms != (offered, require):
             self._terms = (offered, require)
             self.conversation = self.server.gate.new_conversation(allow=offered, require_channel_binding=require)
-        once = ("basic",) if settings["authPersistNonNTLM"] else ("basic", "kerberos")
+        persists = settings["authPersistNonNTLM"] and not self.iis.machine.faults.get("kerberos_each_request")
+        once = ("basic",) if persists else ("basic", "kerberos")
         if self.conversation.method in once and not self.headers.get("Authorization"):
             self.conversation.step("None")  # forget who it was: each request signs in
         answer = self.authenticate()
