@@ -55,6 +55,7 @@ def measure(*, quick: bool, keep: bool) -> None:
     finally:
         if not keep:
             lab.down()
+    enroll(progress, quick=quick, keep=keep)
     (FOLDER / "machine.json").write_text(json.dumps(machine(), indent=1) + "\n")
 
 
@@ -93,8 +94,25 @@ def run(lab: Lab, interpreter: Path, *, quick: bool) -> None:
         raise LabError(f"the benchmarks did not end well; their logs are in {FOLDER}")
 
 
+def enroll(progress: Progress, *, quick: bool, keep: bool) -> None:
+    """The certificates, on a lab with the stand-in for the CA host; their rows are added to the others."""
+    lab = Lab(f"{NAME}-ca")
+    lab.down()
+    lab.up(progress, ca=True)
+    command = [sys.executable, "-m", "lab", "exec", "--name", lab.name, "machine", "--", sys.executable, "-m"]
+    command += ["tests.benchmarks.certificates", str(FOLDER)] + ["--quick"] * quick
+    try:
+        if subprocess.run(command, env=os.environ | {"CERTLOGON_LAB": lab.name}, cwd=settings.CHECKOUT, check=False).returncode:
+            raise LabError(f"the benchmark of certificates did not end well; its log is {FOLDER}/last.log")
+    finally:
+        if not keep:
+            lab.down()
+    rows = [json.loads((FOLDER / name).read_text()) for name in ("results.json", "results-certificates.json")]
+    (FOLDER / "results.json").write_text(json.dumps([*rows[0], *rows[1]], indent=1) + "\n")
+
+
 def machine() -> dict[str, Any]:
-    names = ("ansible-core", "ldap3", "smbprotocol", "pyspnego", "cryptography")
+    names = ("ansible-core", "ldap3", "smbprotocol", "pyspnego", "cryptography", "certsrv")
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         "cores": os.cpu_count(),
@@ -134,6 +152,24 @@ def page(results: list[dict[str, Any]], facts: dict[str, Any]) -> str:
             for row in rows
         ]
         lines += ["", f"Largest process: {max(row['certlogon']['megabytes'] for row in rows)} MB.", ""]
+    certificates = [row for row in results if row["kind"] == "certificates"]
+    if certificates:
+        lines += [
+            "## Certificates by web enrolment",
+            "",
+            "Keys and requests made beforehand, one session, NTLM. Both clients ask **the lab's stand-in for a Windows CA**, which runs on",
+            "the same machine, and whose seconds these mostly are. Those of the same process with nothing to request are subtracted.",
+            "",
+            "| certificates | client | seconds | HTTP round trips each | sign-ins each | connections |",
+            "|---|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {row['count']} | {name} | {_cell(row, key)} | {row[key]['round_trips_each']:.2f} | {row[key]['sign_ins_each']:.3f} "
+            f"| {row[key]['connections']} |"
+            for row in certificates
+            for key, name in (("certlogon", "certlogon"), ("certsrv", "certsrv (PyPI)"))
+        ]
+        lines += [""]
     return "\n".join(lines)
 
 
