@@ -307,3 +307,24 @@ def test_the_domain_has_no_authority_yet(ca_lab):
     base = "CN=Public Key Services,CN=Services,CN=Configuration,DC=corp,DC=example"
     assert ca_lab.ldbsearch(f"CN=Enrollment Services,{base}", "(objectClass=pKIEnrollmentService)") == [] or "CertSvc" in ca_lab.ca_log()
     assert ca_lab.run("control", "host", "ca1.corp.example").stdout.strip() == "ca1.corp.example has address 10.83.0.20"
+
+
+SCRIPTS = Path(__file__).parents[2] / "plugins/module_utils/adcs/scripts"
+STATE = [{"ansible.windows.win_powershell": {"path": str(SCRIPTS / "adcs_state.ps1"), "depth": 9, "error_action": "stop"}}]
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_script_of_the_project(on_ca1, ca_lab, check):
+    before = ca_lab.metrics().get("script_adcs_state", 0)
+    result = on_ca1(STATE, check=check).last
+    assert not result.changed, "it only reads"
+    assert result["result"] and result["error"] == []
+    assert ca_lab.metrics()["script_adcs_state"] == before + 1
+
+
+def test_the_connection_breaks_after_a_script(on_ca1, ca_lab):
+    ca_lab.faults(winrm_drop_after="adcs_state")
+    run = on_ca1(STATE, fails=True)
+    assert run.last.status in ("unreachable", "failed")
+    ca_lab.faults()
+    on_ca1(STATE)
