@@ -98,6 +98,8 @@ def over_ssh(status: dict[str, Any], name: str) -> dict[str, Any]:
         "ansible_ssh_common_args": f"-o UserKnownHostsFile={files['ssh_known_hosts']} -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes",
         "ansible_python_interpreter": "/usr/bin/python3",
         "ansible_pipelining": True,
+        # All labs have the same addresses: a connection that is kept open must be found by its own lab alone.
+        "ansible_control_path_dir": str(Path(files["ssh_key"]).with_name("connections")),
     }
 
 
