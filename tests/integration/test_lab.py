@@ -246,3 +246,24 @@ def test_the_lab_without_enrollment_services(spare):
     base = "CN=Enrollment Services,CN=Public Key Services,CN=Services,CN=Configuration,DC=corp,DC=example"
     found = spare.run("dc1", "ldbsearch", "-H", "/var/lib/samba/private/sam.ldb", "-b", base, "-s", "one", "dn").stdout
     assert "# 0 entries" in found
+
+
+def test_the_lab_with_the_ca_host(spare):
+    spare.up(Progress(quiet=True), ca=True)
+    status = spare.status()
+    assert status["hosts"]["ca1"]["service"] is True
+    assert set(status["files"]) >= {"ssh_key", "ssh_known_hosts"}
+    with pytest.raises(LabError, match="runs on ca1 already"):
+        spare.start("ca1")
+    spare.kill("ca1")
+    assert spare.status()["hosts"]["ca1"]["service"] is False
+    spare.start("ca1")
+    assert spare.status()["hosts"]["ca1"]["service"] is True
+    spare.kill("dc1")
+    spare.start("dc1")
+    assert spare.run("dc1", "pgrep", "-x", "sshd").returncode == 0, "SSH comes back with the domain controller"
+    members = spare.run("dc1", "samba-tool", "group", "listmembers", "Cert Publishers").stdout
+    assert members.strip() == "", "joining makes no certificate publisher; installing the authority does"
+    assert "CORP.EXAMPLE" in spare.run("ca1", "klist", "-k", "/etc/windows_ca/ca1.keytab").stdout
+    spare.down()
+    assert gone(spare.name)
