@@ -362,7 +362,8 @@ options:
   certenroll_files:
     description:
       - Files on the control node that the host is to serve from its CertEnroll folder under their own names, such as an offline root's CRL
-        (C(.crl)) and certificate (C(.crt)), PEM or DER. They are put there in DER. A CRL that has ended is an error.
+        (C(.crl)) and certificate (C(.crt)), PEM or DER. They are put there in DER. A CRL that has ended is an error, and one that
+        is older than the host's is not put there, with a warning.
       - Their publication in the directory is M(certlogon.core.ad_trusted_certificates)'s.
     type: list
     elements: path
@@ -643,6 +644,13 @@ crls:
       type: int
       returned: always
       sample: 168
+report:
+  description: What ends when, a line for each certificate and CRL.
+  returned: when there is a CA
+  type: list
+  elements: str
+  sample:
+    - 'ca1.corp.example\Corp CA: certificate 5e0d1c94a7b2f360 until 2046-11-22T18:00:00Z, 7300 days left'
 pending:
   description: Whether the CA waits for its (first or renewed) certificate.
   returned: when there is a CA

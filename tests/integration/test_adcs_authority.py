@@ -11,10 +11,13 @@ import base64
 import json
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from ansible_collections.certlogon.core.tests.integration.conftest import ca_host
 
 STATE = "/var/lib/windows_ca"
 CONFIGURATION = ("hklm", "system", "currentcontrolset", "services", "certsvc", "configuration")
@@ -409,3 +412,75 @@ def test_clock_skew_is_said(host: Host, authority: Callable[..., Any]):
     host.lab.faults(clock_offset=3 * 3600)
     result = authority(state="gathered", install=False)
     assert "hours ahead of this machine's; certificates and CRLs may be not yet valid" in result["shown"]
+
+
+# ---- the playbook for maintenance
+
+
+def test_maintenance(host: Host, authority: Callable[..., Any], playbook: Callable[..., Any], hand_over: Path, tmp_path: Path):
+    """An offline root's CRL is made with openssl, served and published; report, backup and a renewal that is due."""
+    host.lab.faults()
+    host.reset()
+    assert authority(ROOT).changed
+    files = Path(host.lab.files["folder"])
+    crl = tmp_path / "Corp Test Root.crl"
+    crl.write_bytes(make_crl(tmp_path, files, days=90))
+    who = host.lab.account("administrator")
+    variables = ca_host(host.lab.status) | {
+        "ansible_user": who["netbios"],
+        "ansible_password": who["password"],
+        "certlogon_authority_name": "Corp Test CA",
+        "certlogon_authority_install_username": who["netbios"],
+        "certlogon_authority_install_password": who["password"],
+        "certlogon_authority_backup": {"path": "D:\\Backup", "password": "a backup's password"},
+        "certlogon_authority_renewal": {"when": "before_expiry", "days": 30},
+    }
+    domain = {"ansible_connection": "local", "certlogon_server": [host.lab.status["hosts"]["dc1"]["fqdn"]]}
+    domain |= {"certlogon_username": who["upn"], "certlogon_password": who["password"], "certlogon_ca_path": host.lab.files["ca_bundle"]}
+    offline = [{"path": str(crl), "name": "Corp Test Root", "host": "corp-test-root"}]
+    inventory = tmp_path / "inventory.json"
+    everything = {
+        "certification_authorities": {"hosts": {"ca1.corp.example": variables}},
+        "domains": {"hosts": {"corp.example": domain}},
+        "all": {"vars": {"certlogon_offline_crls": offline}},
+    }
+    inventory.write_text(json.dumps(everything))
+
+    def maintain(**options: Any) -> Any:
+        return playbook("certlogon.core.ca_maintenance", inventory=inventory, **options)
+
+    report = maintain(arguments=["--tags", "report"])
+    assert report.changed == [] and "Corp Test CA: certificate" in report.output and "hours left" in report.output
+    foreseen = maintain(check=True)
+    assert len(foreseen.changed) == 2 and "Corp Test Root.crl" not in " ".join(host.windows_files())
+    done = maintain()
+    assert [task.action.rpartition(".")[2] for task in done.changed] == ["adcs_authority", "ad_trusted_certificates"]
+    assert any(file.endswith("CertEnroll\\Corp Test Root.crl") for file in host.windows_files())
+    published = host.pki("Corp Test Root", "CDP")[0]["certificaterevocationlist"][0]
+    shown = openssl("crl", "-inform", "DER", "-noout", "-issuer", "-nextupdate", stdin=published)
+    assert "Corp Example Root CA" in shown
+    assert maintain().changed == []
+    backed_up = maintain(variables={"certlogon_maintenance_backup": True})
+    assert len(backed_up.changed) == 1 and any(file.endswith(".p12") for file in host.windows_files())
+    strict = maintain(variables={"certlogon_maintenance_strict": True, "certlogon_authority_warn_before": 99999}, fails=True)
+    assert "ends within the time that was set" in strict.output
+    crl.write_bytes(make_crl(tmp_path, files, days=-1))
+    ended = maintain(fails=True)
+    assert "have its CA make a new one and carry it here" in ended.output
+
+
+def make_crl(folder: Path, files: Path, days: int) -> bytes:
+    """What the offline root does: openssl ca -gencrl, ending so many days from now."""
+    settings = folder / "crl.cnf"
+    settings.write_text(
+        f"[ca]\ndefault_ca=root\n[root]\ndatabase={folder}/index.txt\ncrlnumber={folder}/crlnumber\ndefault_md=sha256\n"
+        "default_crl_days=90\n[extensions]\nauthorityKeyIdentifier=keyid\n"
+    )
+    (folder / "index.txt").touch()
+    if not (folder / "crlnumber").exists():
+        (folder / "crlnumber").write_text("10\n")
+    end = datetime.now(timezone.utc) + timedelta(days=days)
+    dates = ["-crl_lastupdate", f"{end - timedelta(days=100):%Y%m%d%H%M%SZ}", "-crl_nextupdate", f"{end:%Y%m%d%H%M%SZ}"]
+    signed = ["-cert", str(files / "root-ca.pem"), "-keyfile", str(files / "root-ca.key"), "-crlexts", "extensions"]
+    pem = openssl("ca", "-config", str(settings), "-gencrl", *signed, *dates)
+    return pem.encode()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -480,9 +480,21 @@ def _report(host: State, params: Mapping[str, Any]) -> dict[str, Any]:
             for crl in host.crls
         ],
     }
+    found["report"] = list(_lines(host, found))
     if host.request is not None:
         found["request"] = {"path": params.get("request_path"), "pem": host.request.pem}
     return found
+
+
+def _lines(host: State, found: Mapping[str, Any]) -> Iterator[str]:
+    """What ends when, for people."""
+    if host.pending:
+        yield f"{host.config_string} waits for its certificate"
+    for one in found["certificates"]:
+        yield f"{host.config_string}: certificate {one['sha256'][:16]} until {one['not_after']}, {one['days_left']} days left"
+    for crl in found["crls"]:
+        left = "no end" if crl["next_update"] is None else f"until {crl['next_update']}, {crl['hours_left']} hours left"
+        yield f"{host.fqdn}: {crl['file']} {left}"
 
 
 def _pem(one: Certificate) -> str:

@@ -17,6 +17,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.adcs.authority_stat
     SECURITY_CHANGED,
     Request,
     State,
+    crl_dates,
     public_key,
 )
 from ansible_collections.certlogon.core.plugins.module_utils.adcs.restrictions import Restriction
@@ -433,9 +434,17 @@ def due(host: State, renewal: Mapping[str, Any] | None) -> bool:
 
 
 def unserved(known: Known) -> list[str]:
-    """Names of `certenroll_files` that the host does not have, or has otherwise."""
+    """Names of `certenroll_files` that the host does not have, or has otherwise; a CRL never takes the place of a newer one."""
     here = {name: hashlib.sha256(content).hexdigest() for name, content in known.local.served.items()}
-    return [name for name, digest in here.items() if known.host.served.get(name.casefold()) != digest]
+    outdated = overtaken(known)
+    return [name for name, digest in here.items() if name not in outdated and known.host.served.get(name.casefold()) != digest]
+
+
+def overtaken(known: Known) -> list[str]:
+    """Names of CRLs in `certenroll_files` of which the host has a newer one."""
+    there = {crl.file.casefold(): crl.this_update for crl in known.host.crls}
+    lists = [name for name in known.local.served if name.casefold().endswith(".crl") and name.casefold() in there]
+    return [name for name in lists if crl_dates(known.local.served[name])[0] < there[name.casefold()]]
 
 
 # ---- warnings
@@ -453,6 +462,7 @@ def warnings(known: Known, params: Mapping[str, Any]) -> list[str]:
         )
     if host.certificates:
         found += _expiry(host, params)
+    found += [f"certenroll_files: {name}: the host has a newer CRL, which was kept; carry the newest one here" for name in overtaken(known)]
     newest: dict[str, Any] = {}
     for crl in host.crls:
         if crl.next_update is None:

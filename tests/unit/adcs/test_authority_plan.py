@@ -515,6 +515,14 @@ def test_files_that_are_served(served: dict[str, str], steps: list[str]):
     assert plan(configured(served=served), {}, {"served": {"Root.crl": b"new"}})[0] == steps
 
 
+def test_a_newer_crl_stays():
+    newer, older = (crl("root.crl", timedelta(days=-days), timedelta(days=90)) for days in (1, 5))
+    there = configured(crls=[newer], served={"root.crl": "00"})
+    local = {"served": {"Root.crl": base64.b64decode(older["head"])}}
+    assert plan(there, {}, local)[0] == []
+    assert "the host has a newer CRL, which was kept" in planning.warnings(known(there, **local), DEFAULTS)[0]
+
+
 def test_no_renewal_while_one_is_pending():
     assert plan(pending(certificates=configured()["certificates"]), {}, renewal={"when": "now", "days": 1, "key": "new"})[0] == []
 
