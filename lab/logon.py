@@ -263,7 +263,7 @@ class Holder:
 
     account: str
     identity: str
-    pin: str = ""
+    pin: str = field(default="", repr=False)
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def log_on(self, desk: Desk, account: str = "", **options: Any) -> Outcome:

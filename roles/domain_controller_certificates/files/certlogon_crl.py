@@ -268,7 +268,7 @@ def main() -> int:
         settings = json.loads(text)
         folder = Path(settings["folder"])
         assert isinstance(settings["authorities"], list)
-    except (OSError, ValueError, KeyError, AssertionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
         log(f"{arguments.configuration[:80]}: {error!r}")
         return 3
     if arguments.check:
