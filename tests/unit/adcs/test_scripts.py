@@ -187,7 +187,34 @@ def test_a_good_script_has_no_faults():
 PWSH = shutil.which("pwsh")
 NO_PWSH = "there is no pwsh on the PATH: the scripts are not run"
 
-RUNS: dict[str, dict[str, Any]] = {}
+RUNS: dict[str, dict[str, Any]] = {
+    "web_enrollment_state": {
+        "calls": ["Get-WindowsFeature", "Test-Path", "Get-ChildItem", "Get-ChildItem", "Get-Service", "Get-CimInstance", "Test-Path"],
+        "result": ["fqdn", "now", "features", "authority", "certificates", "pending", "begun", "service", "iis"],
+    },
+    "web_enrollment_install": {"calls": ["New-Item", "Install-AdcsWebEnrollment"], "result": ["error_id", "error"]},
+    "web_enrollment_uninstall": {"calls": ["Uninstall-AdcsWebEnrollment", "Test-Path"], "result": ["error_id", "error"]},
+    "web_enrollment_certificate": {
+        "parameters": {"Template": "Machine", "FriendlyName": "test"},
+        "calls": ["Get-Certificate"],
+        "result": ["status", "der"],
+    },
+    "web_enrollment_binding": {
+        "parameters": {"Thumbprint": "AB", "Http": True},
+        "calls": [
+            *("Import-Module", "Get-WebBinding", "New-WebBinding"),
+            *("Get-Item", "Get-WebBinding", "New-WebBinding", "Test-Path", "New-Item"),
+        ],
+        "result": ["thumbprint"],
+    },
+    "web_enrollment_settings": {
+        "parameters": {"SslFlags": "Ssl", "Providers": ["Negotiate"]},
+        "calls": [
+            *("Import-Module", "Set-WebConfigurationProperty", "Get-WebConfiguration", "Add-WebConfigurationProperty", "Test-Path"),
+        ],
+        "result": ["set"],
+    },
+}
 """Name of a script -> its parameters, `stubs` (what commands answer, as PowerShell), and `calls` (the commands it must call, in order)."""
 
 
@@ -198,7 +225,7 @@ def harness(script: str, case: dict[str, Any]) -> str:
         if name in ("ForEach-Object", "Where-Object", "Select-Object", "Sort-Object", "Out-Null", "Join-Path", "Split-Path"):
             continue
         answer = case.get("stubs", {}).get(name, "")
-        stubs.append(f"function global:{name} {{ $Calls.Add(@{{ name = '{name}'; arguments = @($args) }}); {answer} }}")
+        stubs.append(f"function global:{name} {{ [void]$Calls.Add(@{{ name = '{name}'; arguments = @($args) }}); {answer} }}")
     parameters = json.dumps(case.get("parameters", {})).replace("'", "''")
     return "\n".join(
         [
