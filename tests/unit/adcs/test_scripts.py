@@ -188,6 +188,53 @@ PWSH = shutil.which("pwsh")
 NO_PWSH = "there is no pwsh on the PATH: the scripts are not run"
 
 RUNS: dict[str, dict[str, Any]] = {
+    "adcs_state": {
+        "parameters": {"Principals": []},
+        "calls": ["Get-CimInstance", "Get-WindowsFeature", "Get-Service", *["Test-Path"] * 5],
+        "result": [
+            *("computer", "now", "reboot_pending", "feature", "service", "begun", "configuration", "ca", "csp", "policy_module", "policy"),
+            *("certificates", "capolicy", "requests", "system_root", "crls", "served", "sids", "names"),
+        ],
+    },
+    "adcs_capolicy": {"parameters": {"Content": "W1ZlcnNpb25d"}, "calls": [], "result": ["path"]},
+    "adcs_install": {
+        "parameters": {"CAType": "StandaloneRootCA", "CACommonName": "Corp CA", "KeyLength": 4096},
+        "stubs": {"Install-AdcsCertificationAuthority": "[pscustomobject]@{ ErrorId = 0; ErrorString = '' }"},
+        "calls": ["New-Item", "New-ItemProperty", "Install-AdcsCertificationAuthority", "Remove-Item"],
+        "result": ["error_id", "error"],
+    },
+    "adcs_certificate": {
+        "parameters": {"Certificate": "MAA=", "Roots": ["MAA="], "Intermediates": ["MAA=", "MAA="]},
+        "calls": [*["Import-Certificate"] * 3, "certutil.exe", "Start-Service", "Get-Service"],
+        "result": ["status"],
+    },
+    "adcs_settings": {
+        "parameters": {
+            "Authority": "Corp CA",
+            "Values": [
+                {"key": "", "name": "CRLPeriod", "kind": "String", "value": "Days"},
+                {"key": "", "name": "AuditFilter", "kind": "DWord", "value": 127},
+                {"key": "CSP", "name": "X", "kind": "MultiString", "value": ["a"]},
+                {"key": "", "name": "Security", "kind": "Binary", "value": "AQA="},
+                {"key": "", "name": "OfficerRights"},
+            ],
+        },
+        "stubs": {"Get-Service": "[pscustomobject]@{ Status = 'Running' }"},
+        "calls": [*["New-ItemProperty"] * 4, "Remove-ItemProperty", "Get-Service", "Restart-Service"],
+        "result": ["written", "restarted"],
+    },
+    "adcs_backup": {
+        "parameters": {"Path": "D:\\Backup"},
+        "secure": {"Password": "a password"},
+        "calls": ["Backup-CARoleService", "Get-ChildItem"],
+        "result": ["path", "files"],
+    },
+    "adcs_renew": {"parameters": {"ReuseKeys": True}, "calls": ["certutil.exe", "Start-Service"], "result": ["output"]},
+    "adcs_file": {
+        "parameters": {"Files": [{"name": "root.crl", "content": "MAA="}]},
+        "calls": ["New-Item"],
+        "result": ["folder"],
+    },
     "web_enrollment_state": {
         "calls": ["Get-WindowsFeature", "Test-Path", "Get-ChildItem", "Get-ChildItem", "Get-Service", "Get-CimInstance", "Test-Path"],
         "result": ["fqdn", "now", "features", "authority", "certificates", "pending", "begun", "service", "iis"],
@@ -215,24 +262,29 @@ RUNS: dict[str, dict[str, Any]] = {
         "result": ["set"],
     },
 }
-"""Name of a script -> its parameters, `stubs` (what commands answer, as PowerShell), and `calls` (the commands it must call, in order)."""
+"""Name of a script -> its parameters (`secure`: those that are SecureStrings), `stubs` (what commands answer, as PowerShell), `calls` (the
+commands it must call, in order) and `result` (what its answer must hold)."""
 
 
-def harness(script: str, case: dict[str, Any]) -> str:
+def harness(script: str, case: dict[str, Any], folder: Path) -> str:
     """A PowerShell program that runs a script with every listed command replaced by a recorder."""
     stubs = []
     for name in COMMANDS:
         if name in ("ForEach-Object", "Where-Object", "Select-Object", "Sort-Object", "Out-Null", "Join-Path", "Split-Path"):
             continue
-        answer = case.get("stubs", {}).get(name, "")
+        answer = case.get("stubs", {}).get(name, "$global:LASTEXITCODE = 0" if name.endswith(".exe") else "")
         stubs.append(f"function global:{name} {{ [void]$Calls.Add(@{{ name = '{name}'; arguments = @($args) }}); {answer} }}")
     parameters = json.dumps(case.get("parameters", {})).replace("'", "''")
     return "\n".join(
         [
             "$global:Calls = [System.Collections.ArrayList]::new()",
-            "$global:Ansible = [pscustomobject]@{ Result = @{}; Changed = $true; CheckMode = $false }",
+            f"$global:Ansible = [pscustomobject]@{{ Result = @{{}}; Changed = $true; CheckMode = $false; Tmpdir = '{folder}' }}",
             *stubs,
             f"$parameters = ConvertFrom-Json '{parameters}' -AsHashtable",
+            *(
+                f"$parameters['{name}'] = ConvertTo-SecureString '{text}' -AsPlainText -Force"
+                for name, text in case.get("secure", {}).items()
+            ),
             f"& '{SCRIPTS / script}.ps1' @parameters | Out-Null",
             "[System.Console]::Out.WriteLine((ConvertTo-Json -Depth 8 @{ calls = @($Calls); result = $Ansible.Result }))",
         ]
@@ -244,9 +296,9 @@ def test_run_with_stubs(script: str, tmp_path: Path):
     if PWSH is None:
         pytest.skip(NO_PWSH)
     program = tmp_path / "run.ps1"
-    program.write_text(harness(script, RUNS[script]))
+    program.write_text(harness(script, RUNS[script], tmp_path))
     command = [PWSH, "-NoProfile", "-NonInteractive", "-File", str(program)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert [call["name"] for call in answer["calls"]] == RUNS[script]["calls"]
