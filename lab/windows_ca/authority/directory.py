@@ -51,7 +51,9 @@ class Directory(Protocol):
 
     base_dn: str
     config_dn: str
-    domain_sid: str
+
+    @property
+    def domain_sid(self) -> str: ...
 
     def search(self, base: str, scope: str, filter: str, attributes: Iterable[str]) -> list[Entry]:
         """`scope`: base, one or sub. Descriptors come with owner, group and DACL."""

@@ -125,7 +125,7 @@ def unescape(value: str) -> str:
     return raw.decode()
 
 
-def attribute(kind: str, value: str) -> x509.NameAttribute:
+def attribute(kind: str, value: str) -> x509.NameAttribute[str]:
     oid = KINDS.get(kind)
     if oid is None:
         raise CertSrvError(BAD_SUBJECT, f"the stand-in does not know the name attribute {kind}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from lab.windows_ca.authority import descriptors, templates
 from lab.windows_ca.authority.directory import Directory, Entry, escape
@@ -146,7 +147,7 @@ class Publication:
         for sid in (f"{self.directory.domain_sid}-{descriptors.IN_DOMAIN['CA']}", descriptors.PRE_WINDOWS_2000):
             found = self.directory.search(self.directory.base_dn, "sub", f"(objectSid={sid})", ["cn"])
             if found:
-                self._tolerate(lambda dn=found[0].dn: self.directory.modify(dn, [("add", "member", [account.dn.encode()])]))
+                self._tolerate(partial(self.directory.modify, found[0].dn, [("add", "member", [account.dn.encode()])]))
 
     # ---- later
 
