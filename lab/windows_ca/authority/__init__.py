@@ -3,7 +3,8 @@
 
 from lab.windows_ca.authority.directory import SambaDirectory
 from lab.windows_ca.authority.errors import CertSrvError, DirectoryError
-from lab.windows_ca.authority.service import Authority, CACertificate, Caller, Disposition, InstallOptions, InstallOutcome
+from lab.windows_ca.authority.model import CACertificate, Caller, Disposition, InstallOptions, InstallOutcome
+from lab.windows_ca.authority.setup import Authority
 
 __all__ = [
     "Authority",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import pkcs7, pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from ansible_collections.certlogon.core.tests.unit.lab.fake_domain import BASE, DOMAIN_SID, PASSWORD, PKS, FakeDirectory, sid
-from lab.windows_ca.authority import Authority, CertSrvError, InstallOptions, descriptors, extensions, service, templates
+from lab.windows_ca.authority import Authority, CertSrvError, InstallOptions, descriptors, extensions, setup, templates
 from lab.windows_ca.authority import settings as registry
 from lab.windows_ca.authority.requests import NAME_VALUE_PAIR, RENEWAL_CERTIFICATE, Attribute, NameValuePair, Request, RequestInfo
 from lab.windows_ca.machine import Machine
@@ -42,8 +43,8 @@ CA_KEY = rsa.generate_private_key(65537, 2048)
 @pytest.fixture(autouse=True)
 def one_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """Making a key takes longer than all the rest."""
-    made = service.new_key
-    monkeypatch.setattr(service, "new_key", lambda name, length: CA_KEY if length == 2048 else made(name, length))
+    made = setup.new_key
+    monkeypatch.setattr(setup, "new_key", lambda name, length: CA_KEY if length == 2048 else made(name, length))
 
 
 @pytest.fixture
@@ -749,6 +750,9 @@ def test_signatures_that_do_not_count(authority: Authority, directory: FakeDirec
     assert ask(authority, "agent", "Cards", signed(csr(), stranger, KEY, behalf)).hresult == 0x800B010A
 
 
+OID_OF = "OID of Cards\0".encode("utf-16-le")
+
+
 def restriction(agent: str, whom: list[str], template: str = "", kind: int = descriptors.ALLOW_CALLBACK) -> descriptors.Ace:
     data = len(whom).to_bytes(4, "little") + b"".join(descriptors.sid_bytes(one) for one in whom)
     data += (template + "\0").encode("utf-16-le") if template else b""
@@ -760,6 +764,7 @@ def restriction(agent: str, whom: list[str], template: str = "", kind: int = des
     [
         ([restriction(sid(1202), [sid(513)], "Cards")], True),
         ([restriction(sid(1202), [sid(1200)])], True),
+        ([restriction(sid(1202), [sid(513)], "OID of Cards")], True),
         ([restriction(sid(1202), [sid(513)], "Other")], False),
         ([restriction(sid(1202), [sid(1201)])], False),
         ([restriction(sid(1202), [sid(1200)], kind=descriptors.DENY_CALLBACK), restriction("S-1-1-0", ["S-1-1-0"])], False),
@@ -770,7 +775,8 @@ def test_enrollment_agent_restrictions(
     authority: Authority, directory: FakeDirectory, machine: Machine, aces: list[descriptors.Ace], granted: bool
 ) -> None:
     agent = agent_certificate(authority, directory)
-    add_template(directory, "Cards", **ON_BEHALF)
+    oid = add_template(directory, "Cards", **ON_BEHALF)
+    aces = [replace(ace, data=ace.data[:-26] + (oid + "\0").encode("utf-16-le")) if OID_OF in ace.data else ace for ace in aces]
     rights = descriptors.Descriptor("S-1-5-32-544", "S-1-5-32-544", aces).to_bytes()
     machine.registry.set(SETTINGS, "EnrollmentAgentRights", rights, "REG_BINARY")
     authority.stop_service()
