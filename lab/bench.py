@@ -56,6 +56,7 @@ def measure(*, quick: bool, keep: bool) -> None:
         if not keep:
             lab.down()
     enroll(progress, quick=quick, keep=keep)
+    renewal(quick=quick)
     (FOLDER / "machine.json").write_text(json.dumps(machine(), indent=1) + "\n")
 
 
@@ -108,6 +109,15 @@ def enroll(progress: Progress, *, quick: bool, keep: bool) -> None:
         if not keep:
             lab.down()
     rows = [json.loads((FOLDER / name).read_text()) for name in ("results.json", "results-certificates.json")]
+    (FOLDER / "results.json").write_text(json.dumps([*rows[0], *rows[1]], indent=1) + "\n")
+
+
+def renewal(*, quick: bool) -> None:
+    """The renewal check of many files, which needs no lab; its row is added to the others."""
+    command = [sys.executable, "-m", "tests.benchmarks.renewal", str(FOLDER)] + ["--quick"] * quick
+    if subprocess.run(command, cwd=settings.CHECKOUT, check=False).returncode:
+        raise LabError(f"the benchmark of the renewal check did not end well; its logs are in {FOLDER}")
+    rows = [json.loads((FOLDER / name).read_text()) for name in ("results.json", "results-renewal.json")]
     (FOLDER / "results.json").write_text(json.dumps([*rows[0], *rows[1]], indent=1) + "\n")
 
 
@@ -170,6 +180,14 @@ def page(results: list[dict[str, Any]], facts: dict[str, Any]) -> str:
             for key, name in (("certlogon", "certlogon"), ("certsrv", "certsrv (PyPI)"))
         ]
         lines += [""]
+    for row in (row for row in results if row["kind"] == "renewal"):
+        lines += [
+            "## Renewal check",
+            "",
+            f"Which of {row['count']} certificate files are due: one task of `certificate_info`, {_cell(row, 'certlogon')} s. Merely parsing the",
+            f"same files with cryptography takes {_cell(row, 'cryptography')} s: {row['ratio']} times as long, of at most 2.",
+            "",
+        ]
     return "\n".join(lines)
 
 

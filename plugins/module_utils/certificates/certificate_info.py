@@ -21,9 +21,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.certificates import
     keys,
     revocation,
 )
-from ansible_collections.certlogon.core.plugins.module_utils.certificates import pkcs11 as tokens
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import load
-from ansible_collections.certlogon.core.plugins.module_utils.certificates.request_plan import window
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.revocation import CrlSource
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, Problems, UserError
 from ansible_collections.certlogon.core.plugins.module_utils.libraries import pkcs12, x509
@@ -159,6 +157,9 @@ class Reader:
         self._all(source, found, has_private_key=has_key)
 
     def _token(self, source: str, token: Mapping[str, Any]) -> None:
+        # a task without tokens must not pay for their import
+        from ansible_collections.certlogon.core.plugins.module_utils.certificates import pkcs11 as tokens
+
         with tokens.open_token(token["uri"], token.get("pin"), token.get("module"), write=False) as opened:
             contents = opened.contents()
             known = {one.id for one in contents.keys}
@@ -189,7 +190,7 @@ class Reader:
     def _one(self, source: str, der: bytes, pool: Sequence[bytes], further: Mapping[str, Any]) -> None:
         parsed = x509.load_der_x509_certificate(der)
         self.count += 1
-        due = parsed.not_valid_after_utc - window(parsed, self.params.get("renew_before", 30)) <= self.now
+        due = parsed.not_valid_after_utc - description.window(parsed, self.params.get("renew_before", 30)) <= self.now
         expired = parsed.not_valid_after_utc <= self.now
         self.due += due
         self.expired += expired

@@ -291,7 +291,7 @@ def _short_lived(found: Situation) -> Iterator[str]:
     if certificate is None:
         return
     days = found.wanted.entry.get("renew_before", 30)
-    if timedelta(days=days) > plans.window(certificate, days):
+    if timedelta(days=days) > description.window(certificate, days):
         lifetime = certificate.not_valid_after_utc - certificate.not_valid_before_utc
         yield (
             f"{found.wanted.label}: renew_before ({days} days) is more than half of the certificate's lifetime "

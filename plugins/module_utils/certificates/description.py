@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from ansible_collections.certlogon.core.plugins.module_utils.certificates import alternative_names, der, keys
@@ -128,6 +128,12 @@ def identity(parsed: Any, content: bytes, now: datetime) -> dict[str, Any]:
         "not_after": time_text(parsed.not_valid_after_utc),
         "days_left": days_left(parsed.not_valid_after_utc, now),
     }
+
+
+def window(certificate: Any, renew_before: int) -> timedelta:
+    """The renewal window; at most half of the lifetime, or else a short-lived certificate would be renewed on every run."""
+    half: timedelta = (certificate.not_valid_after_utc - certificate.not_valid_before_utc) / 2
+    return min(timedelta(days=renew_before), half)
 
 
 def serial(number: int) -> str:

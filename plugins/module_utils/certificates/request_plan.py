@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from ansible_collections.certlogon.core.plugins.module_utils.certificates import alternative_names, chains, description, keys
@@ -193,15 +193,9 @@ def _time_need(certificate: Any, renew_before: int, now: datetime) -> str:
     expiry = certificate.not_valid_after_utc
     if expiry <= now:
         return f"expired on {expiry:%Y-%m-%d %H:%M} UTC"
-    if expiry - window(certificate, renew_before) <= now:
+    if expiry - description.window(certificate, renew_before) <= now:
         return f"expires on {expiry:%Y-%m-%d}, within {renew_before} days"
     return ""
-
-
-def window(certificate: Any, renew_before: int) -> timedelta:
-    """The renewal window; at most half of the lifetime, or else a short-lived certificate would be renewed on every run."""
-    half: timedelta = (certificate.not_valid_after_utc - certificate.not_valid_before_utc) / 2
-    return min(timedelta(days=renew_before), half)
 
 
 # ---- judging what was issued

@@ -12,7 +12,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.certificates import
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import attempt
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.crl import load
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, UserError
-from ansible_collections.certlogon.core.plugins.module_utils.libraries import requests, x509
+from ansible_collections.certlogon.core.plugins.module_utils.libraries import x509
 
 GOOD, REVOKED, HOLD, UNKNOWN, NOT_CHECKED = "good", "revoked", "on_hold", "unknown", "not_checked"
 SIZE_LIMIT = 256 * 1024 * 1024
@@ -64,6 +64,9 @@ class CrlSource:
         return self._parsed[data]
 
     def _get(self, url: str) -> bytes:
+        # a task that fetches nothing must not pay for the import
+        from ansible_collections.certlogon.core.plugins.module_utils.libraries import requests
+
         try:
             with requests.Session() as session:
                 # proxies of the environment lead outside, as they should; its CA bundle and .netrc are not for this

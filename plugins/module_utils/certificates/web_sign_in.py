@@ -45,11 +45,18 @@ def adapter(connected: Connected) -> Any:
 
 
 class SignIn:
-    """Answers 401 on the connection it came on. Used as the `auth` of a requests session."""
+    """Answers 401 on the connection it came on. Used as the `auth` of a requests session.
+
+    Where IIS asks for Kerberos anew on a connection that is signed in (`authPersistNonNTLM` false), the ticket is sent with every
+    further request, so that none needs two round trips.
+    """
 
     def __init__(self, options: EnrollmentOptions, connected: Connected) -> None:
         self._options = options
         self._connected = connected
+        self._signed_in = 0
+        self._with_each: tuple[str, str] | None = None
+        self._context_sent: Any = None
         self.count = 0
         self.round_trips = 0
 
@@ -57,27 +64,42 @@ class SignIn:
         if self._options.auth == "basic":
             pair = f"{self._options.username}:{self._options.password}".encode()
             request.headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
-        else:
-            request.register_hook("response", self._answer)
+            return request
+        if self._with_each:
+            scheme, protocol = self._with_each
+            self._context_sent = self._context(protocol)
+            self.count += 1
+            request.headers["Authorization"] = f"{scheme} {base64.b64encode(self._step(self._context_sent, None) or b'').decode()}"
+        request.register_hook("response", self._answer)
         return request
 
     def _answer(self, response: Any, **options: Any) -> Any:
+        sent, self._context_sent = self._context_sent, None
         if response.status_code != 401:
+            if sent is not None and self._with_each:
+                last = _token(response, self._with_each[0])
+                if last and not sent.complete:
+                    self._step(sent, last)
             return response
         scheme, protocol = self._scheme(response)
+        asked_again = self._signed_in == self._connected.connections
         self.count += 1
         context = self._context(protocol)
         token: bytes | None = None
         while response.status_code == 401 and not (context.complete and token is not None):
-            offered = context.step(token) if token is None else self._step(context, token)
+            offered = self._step(context, token)
             if not offered:
                 break
             response = self._send_again(response, f"{scheme} {base64.b64encode(offered).decode()}", options)
             token = _token(response, scheme)
             if token is None:
                 break
-        if response.status_code != 401 and token and not context.complete:
-            self._step(context, token)
+        if response.status_code != 401:
+            if token and not context.complete:
+                self._step(context, token)
+            self._signed_in = self._connected.connections
+            if asked_again and context.negotiated_protocol == "kerberos":
+                self._with_each = scheme, protocol
         return response
 
     def _send_again(self, response: Any, authorization: str, options: Any) -> Any:
