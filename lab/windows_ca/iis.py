@@ -6,7 +6,6 @@ Bindings, certificates and settings are looked up for every connection and reque
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import html
 import ssl
@@ -285,8 +284,10 @@ class Iis:
 
     def _watch(self) -> None:
         while not self._stop.is_set():
-            with contextlib.suppress(RuntimeError):  # a dictionary that changes while it is read: next time
+            try:
                 self.settle()
+            except Exception as error:  # something that changes while it is read; next time
+                log("iis", f"the configuration could not be followed: {error!r}")
             self._ready.set()
             self._stop.wait(WATCH_SECONDS)
         for site in self.sites.values():
