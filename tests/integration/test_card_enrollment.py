@@ -9,6 +9,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,67 @@ def test_what_is_wrong_with_the_card_is_said_once(variables: Mapping[str, Any], 
 def test_the_pin_may_come_from_the_environment(enroll: Callable[..., Any], card: Card) -> None:
     enroll({"certlogon_card_uri": card.token}, environment={"CERTLOGON_CARD_PIN": card.pin})
     assert private_keys(card)
+
+
+class Page(HTMLParser):
+    """Whether every element is closed, and what a browser would fetch."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.fetched: list[str] = []
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [value or "" for name, value in attrs if name == "src" or (name == "href" and tag != "a")]
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+@pytest.mark.parametrize(
+    ("variables", "words", "missing"),
+    [
+        ({}, ["Windows says Succeeded"], [".pfx", "VPN", "Enrollment pending"]),
+        ({"certlogon_smart_card_manager_approval": True}, ["Enrollment pending", "Request Id"], ["Windows says Succeeded"]),
+        ({"certlogon_instructions_pkcs12": True}, ['certutil -user -csp "Base & Co" -importpfx'], []),
+        ({"certlogon_instructions_vpn_url": "https://vpn.corp.example"}, ["https://vpn.corp.example"], []),
+        ({"certlogon_instructions_lock_minutes": 0}, ["can unlock it"], ["minutes. Then wait"]),
+        ({"certlogon_instructions_url": ""}, [], ["https://", "Internet Explorer"]),
+    ],
+)
+def test_the_page_for_users(
+    variables: Mapping[str, Any], words: list[str], missing: list[str], playbook: Callable[..., Any], tmp_path: Path
+) -> None:
+    site = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+        "certlogon_instructions_folder": str(tmp_path),
+        "certlogon_instructions_organization": "Corp <Example>",
+        "certlogon_enrollment_url": "https://ca1.corp.example/certsrv",
+        "certlogon_template_prefix": "Corp",
+        "certlogon_smart_card_provider": "Base & Co",
+        **variables,
+    }
+    inventory = tmp_path / "inventory.yml"
+    inventory.write_text(json.dumps({"cards": {"hosts": {"alice": site}}}))
+    assert playbook("certlogon.core.enroll_card", inventory=inventory, arguments=["--tags", "instructions"]).changed
+    source = (tmp_path / "smart-card-enrollment.html").read_text()
+    page, text = Page(source), (tmp_path / "smart-card-enrollment.txt").read_text()
+    assert (page.open, page.fetched) == ([], [])
+    assert max(map(len, text.splitlines())) < 110
+    for shown in (" ".join("".join(page.text).split()), " ".join(text.replace('"', "").split())):
+        for word in ["Corp <Example>", "Corp Smartcard Logon", "Base & Co", *words]:
+            assert word.replace('"', "") in shown.replace('"', "")
+        for word in [*missing, "{{", "{%"]:
+            assert word not in shown
 
 
 # ---- AD CS: the lab's stand-in, its real domain and its real KDC

@@ -24,6 +24,8 @@ class KeyAndCertificate:
 def load(data: bytes, password: str | None) -> KeyAndCertificate:
     """The content. Raises `FormatError`, which does not name the password."""
     der = crypto.serialization.Encoding.DER
+    if "\0" in (password or ""):
+        raise FormatError("cannot be opened with a password that holds a NUL; mend the password")  # OpenSSL's binding would panic
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

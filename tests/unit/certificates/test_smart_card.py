@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs12
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ansible_collections.certlogon.core.plugins.module_utils.certificates import pkcs12_file
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import Certificate, load_one
@@ -227,3 +230,14 @@ def test_a_pkcs12_file_that_cannot_be_used(data: bytes, password: str | None, wh
     with pytest.raises(FormatError, match=why) as caught:
         pkcs12_file.load(data, password)
     assert "secret" not in str(caught.value)
+
+
+@given(st.binary(max_size=200), st.none() | st.text(max_size=8), st.integers(0, 3000), st.binary(min_size=1, max_size=3))
+def test_any_bytes_are_a_pkcs12_file_or_a_format_error(data: bytes, password: str | None, place: int, change: bytes) -> None:
+    place %= len(PFX)
+    for candidate in (data, b"\x30" + data, PFX[:place] + change + PFX[place + len(change) :]):
+        with contextlib.suppress(FormatError):
+            pkcs12_file.load(candidate, password)
+
+
+PFX = pfx(None)
