@@ -108,12 +108,13 @@ def parse(content: bytes) -> ParsedRequest:
         signed = False
     try:
         return parse_signed(info) if signed else parse_pkcs10(der)
-    except (ValueError, TypeError, KeyError, OverflowError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise CertSrvError(BAD_TAG) from error
 
 
 def parse_pkcs10(der: bytes) -> ParsedRequest:
     pkcs10 = x509.load_der_x509_csr(der)
+    list(pkcs10.subject)  # read now, while a mistake in it is still the request's
     if not pkcs10.is_signature_valid:
         raise CertSrvError(BAD_SIGNATURE)
     wanted: dict[str, bytes] = {}
