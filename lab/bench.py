@@ -184,8 +184,8 @@ def page(results: list[dict[str, Any]], facts: dict[str, Any]) -> str:
         lines += [
             "## Renewal check",
             "",
-            f"Which of {row['count']} certificate files are due: one task of `certificate_info`, {_cell(row, 'certlogon')} s. Merely parsing",
-            f"the same files with cryptography takes {_cell(row, 'cryptography')} s: {row['ratio']} times as long, of at most 2.",
+            f"Which of {row['count']} certificate files are due: one task of `certificate_info`, {_cell(row, 'certlogon')} s. Merely",
+            f"parsing the same files with cryptography takes {_cell(row, 'cryptography')} s: {row['ratio']} times as long, of at most 2.",
             "",
         ]
     return "\n".join(lines)
