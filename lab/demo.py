@@ -77,8 +77,8 @@ class Demo:
         with self.step("Other tools meddle with the domain") as step:
             self.story.touches = list(proofs.meddle(self.lab, self.logs))
             step.note = counted(len(self.story.touches), "thing")
-        self.play("check", "Check mode with diff", "--check", "--diff")
-        self.play("repair", "Repairing run")
+        self.play("check", "Check mode with diff", "--check", "--diff", "--limit", settings.DNS_DOMAIN)
+        self.play("repair", "Repairing run", "--limit", settings.DNS_DOMAIN)
         tried = self.cards()
         with self.step("Other tools read the domain") as step:
             facts = proofs.facts(self.lab, self.logs)
@@ -182,7 +182,7 @@ def show(screen: Screen, story: Story, page_file: Path) -> None:
     first = story.runs["first"]
     screen.heading("What was written")
     if first.changes:
-        screen.rows([(task, ", ".join(change.name for change in items)) for task, items in page.groups(first.changes)])
+        screen.rows([(title, page.listed(items)) for title, items in page.groups(first.changes)])
     else:
         screen.wrapped("Nothing: the domain was as the inventory asks, from an earlier demo. To see it made anew: ./certlogon lab down")
     screen.heading("What other tools touched, and certlogon named and repaired")

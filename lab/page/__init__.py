@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from lab.story import STAND_IN, ObjectChange, Story
+from lab.story import STAND_IN, ObjectChange, Story, counted
 
 HERE = Path(__file__).resolve().parent
 
@@ -28,16 +29,28 @@ def render(story: Story) -> str:
         repair=story.runs.get("repair"),
         groups=groups(story.runs["first"].changes) if "first" in story.runs else [],
         longest=max([seconds for _, seconds in story.steps], default=1.0) or 1.0,
+        ours=ours,
         STAND_IN=STAND_IN,
     )
 
 
 def groups(changes: Any) -> list[tuple[str, list[ObjectChange]]]:
-    """Changes by the task that made them, in order."""
+    """Changes by the task that made them, in order; those of Ansible's own modules, which tell of no objects, by their role."""
     found: dict[str, list[ObjectChange]] = {}
     for change in changes:
-        found.setdefault(change.task, []).append(change)
+        found.setdefault(change.task if ours(change) else f"Role {change.role.rpartition('.')[2]}", []).append(change)
     return list(found.items())
+
+
+def listed(items: Sequence[ObjectChange]) -> str:
+    """The objects of a group in one line."""
+    if all(ours(change) for change in items):
+        return ", ".join(dict.fromkeys(change.name for change in items))
+    return counted(len(items), "step") + " on the way there"
+
+
+def ours(change: ObjectChange) -> bool:
+    return not change.module.startswith(("ansible.", "community."))
 
 
 def write(story: Story, path: Path) -> None:
