@@ -52,7 +52,8 @@ class Situation:
 
     `key` is None where it is missing or not this module's; `staged` the new key of a request under way. `issuers` are the authorities in
     the chain files. `faults` are files that have to be written anew, with the reason. `problems` is what is wrong with a certificate that
-    another one would not mend. `answer` is what became of the pending request.
+    another one would not mend. `answer` is what became of the pending request; `elsewhere` says that it pends at another authority than
+    the one to be asked now.
     """
 
     wanted: Wanted
@@ -64,6 +65,7 @@ class Situation:
     memory: Memory | None = None
     answer: Answer | None = None
     waiting: str = ""
+    elsewhere: bool = False
     issuers: Sequence[Any] = ()
     problems: Sequence[str] = ()
     faults: Sequence[tuple[str, str]] = ()
@@ -92,7 +94,7 @@ def decide(found: Situation, now: datetime) -> Decision:
     reason = need(found, now)
     memory = found.memory
     same = memory is not None and dict(memory.requested) == dict(found.wanted.requested)
-    if memory is not None and same and memory.status == memories.PENDING:
+    if memory is not None and same and memory.status == memories.PENDING and not found.elsewhere:
         return _of_answer(found, memory, reason)
     if not reason:
         if found.revocation is not None and found.revocation.status == HOLD:

@@ -154,8 +154,11 @@ class RequestSession:
 
     def _asked(self, found: Situation) -> Situation:
         memory = found.memory
-        if memory is None or memory.status != PENDING or memory.authority != self.authority:
+        if memory is None or memory.status != PENDING:
             return found
+        if memory.authority != self.authority:
+            # without an address nobody is asked, and the request goes on waiting where it is
+            return replace(found, elsewhere=bool(self.authority))
         if memory.authority == FILE:
             return self._taken_from_file(found, memory)
         if memory.request_id is None:

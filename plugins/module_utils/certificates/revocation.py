@@ -103,9 +103,13 @@ def check(certificate: Any, issuer: Any, source: CrlSource, now: datetime) -> Re
         except UserError as error:
             problems.append(str(error))
             continue
-        found = list(_problems(crl, url, certificate, issuer, now))
+        try:
+            found = _problems(crl, url, certificate, issuer, now)
+            verdict = attempt("CRL", lambda crl=crl: _listed(crl, certificate))  # type: ignore[misc]
+        except FormatError as error:
+            problems.append(f"CRL {url}: {error}; publish it anew (adcs_crl)")
+            continue
         problems += found
-        verdict = _listed(crl, certificate)
         # what a CRL with a wrong signature or issuer says counts for nothing
         if any("was not made by" in one or "is of" in one for one in found):
             verdict = None

@@ -15,15 +15,31 @@ from typing import Any
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs7, pkcs12
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, NoEncryption, pkcs7, pkcs12
 
-from ansible_collections.certlogon.core.plugins.module_utils.certificates import certificate_info, endpoints, keys, signing_request
+from ansible_collections.certlogon.core.plugins.module_utils.certificates import (
+    certificate_info,
+    endpoints,
+    keys,
+    revocation,
+    signing_request,
+)
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate_info import CertificateInfo, name_matches
+from ansible_collections.certlogon.core.plugins.module_utils.certificates.revocation import CrlSource
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
 from ansible_collections.certlogon.core.plugins.module_utils.resource import run
+
+pytest.importorskip("hypothesis", reason="property tests need hypothesis")
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ansible_collections.certlogon.core.tests.unit.certificates.enrollment_server import DER, PEM, Authority, Server
+from ansible_collections.certlogon.core.tests.unit.fuzzing import mutated
 
 KEY = keys.generate(keys.KeyKind("ec", curve="secp256r1"))
+
+authority_with_crl = Authority(crl_url="http://x/y.crl")
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +57,10 @@ def certificate(authority: Authority, common_name: str = "alice", days: int = 30
     content = signing_request.build(KEY, subject_text=f"CN={common_name}", names=names, purposes=purposes, **options)
     now = datetime.now(timezone.utc)
     return authority.sign(x509.load_der_x509_csr(content), start=now - timedelta(days=100), end=now + timedelta(days=days))
+
+
+_WITH_CRL = certificate(authority_with_crl)
+_PFX = pkcs12.serialize_key_and_certificates(b"x", KEY, _WITH_CRL, None, NoEncryption())
 
 
 def info(**options: Any) -> dict[str, Any]:
@@ -228,6 +248,38 @@ def test_crl_is_fetched_once(server: Server, tmp_path: Path):
     assert first["revocation"]["status"] == "good" and second["revocation"]["status"] == "revoked"
     assert "(keyCompromise)" in second["revocation"]["reason"] and third["revocation"]["status"] == "not_checked"
     assert len([one for one in server.log if one[1] == "/Test.crl"]) == 1
+
+
+_CRL = Authority().crl(5, reason=x509.ReasonFlags.key_compromise)
+
+
+@given(mutated(st.sampled_from([_CRL, b"", b"<html>"])))
+def test_any_bytes_are_a_crl_or_a_problem(data: bytes):
+    source = CrlSource(1)
+    source._found["http://x/y.crl"] = data
+    found = revocation.check(_WITH_CRL, None, source, datetime.now(timezone.utc))
+    assert found.status in ("good", "revoked", "on_hold") or found.problems
+
+
+_ANY_CERTIFICATE = [one.public_bytes(form) for one in (_WITH_CRL, authority_with_crl.root) for form in (PEM, DER)]
+
+
+@given(mutated(st.sampled_from(_ANY_CERTIFICATE)), st.booleans())
+    mutated(st.sampled_from([one.public_bytes(form) for one in (_WITH_CRL, authority_with_crl.root) for form in (PEM, DER)])), st.booleans()
+)
+def test_any_bytes_are_certificates_or_an_error(tmp_path_factory: pytest.TempPathFactory, data: bytes, due: bool):
+    path = tmp_path_factory.getbasetemp() / "any.pem"
+    path.write_bytes(data)
+    found = info(paths=[str(path)], details="due" if due else "full", fail_on_error=False)
+    assert found["summary"]["certificates"] or found["errors"]
+
+
+@given(mutated(st.sampled_from([_PFX])))
+def test_any_bytes_are_a_pfx_or_an_error(tmp_path_factory: pytest.TempPathFactory, data: bytes):
+    path = tmp_path_factory.getbasetemp() / "any.pfx"
+    path.write_bytes(data)
+    found = info(pfx=[{"path": str(path), "passphrase": "x"}], fail_on_error=False)
+    assert found["certificates"] or found["errors"]
 
 
 def test_nothing_is_asked_for():
