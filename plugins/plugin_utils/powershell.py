@@ -27,6 +27,9 @@ _REMEDIES = {
     "name resolution": "check ansible_host, and that this machine resolves the name",
 }
 
+_TRANSPORTS = ("winrm", "requests", "urllib3", "pypsrp", "psrp", "httpx", "httpcore")
+"""Libraries whose exceptions come through the connection plugins as they are, where a host goes away in the middle."""
+
 
 class PowerShellAction(ActionBase):  # type: ignore[misc]  # ansible ships no type hints
     """Runs a resource here whose session is the task's connection to a Windows host.
@@ -85,6 +88,10 @@ class PowerShellAction(ActionBase):  # type: ignore[misc]  # ansible ships no ty
             raise self._lost(session, str(error)) from error
         except AnsibleError as error:
             if "timed out" not in str(error):
+                raise
+            raise self._lost(session, str(error)) from error
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] not in _TRANSPORTS:
                 raise
             raise self._lost(session, str(error)) from error
         return answer

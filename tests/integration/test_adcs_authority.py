@@ -143,6 +143,14 @@ def test_check_mode_writes_nothing(host: Host, authority: Callable[..., Any]):
     assert host.pki("Corp Test CA", "Enrollment Services") == []
 
 
+def test_feature_that_wants_a_restart(host: Host, authority: Callable[..., Any]):
+    host.lab.faults(feature_needs_reboot=["ADCS-Cert-Authority"])
+    result = authority(ROOT)
+    assert result.changed and result["reboot_required"] and result["steps"] == ["feature"]
+    assert "wants a restart of the host" in result["shown"] and host.registry() == {}
+    host.reset()
+
+
 @pytest.mark.parametrize(("password", "message"), [("not the password", "install_username or install_password is wrong")])
 def test_wrong_install_password(host: Host, authority: Callable[..., Any], password: str, message: str):
     result = authority(ROOT, install=False, install_username="CORP\\administrator", install_password=password, fails=True)
@@ -278,11 +286,13 @@ def test_dangerous_flags_are_taken_off_and_warned_of(host: Host, authority: Call
 
 
 def test_host_lost_in_the_middle(host: Host, authority: Callable[..., Any]):
-    host.lab.faults(connection_lost_in="adcs_settings")
+    host.lab.faults(winrm_drop_after="adcs_settings")
     result = authority({"name": "Corp Test CA", "crl_period": "2 weeks"}, install=False, fails=True)
-    assert "The I/O operation has been aborted" in result.msg
+    assert result.status == "failed" and "what was begun is taken up by the next run" in result.msg
     host.lab.faults()
-    assert authority({"name": "Corp Test CA", "crl_period": "2 weeks"}, install=False).changed
+    authority({"name": "Corp Test CA", "crl_period": "2 weeks"}, install=False)
+    assert host.registry("Corp Test CA")["CRLPeriodUnits"] == 2
+    assert not authority({"name": "Corp Test CA", "crl_period": "2 weeks"}, install=False).changed
 
 
 def test_wrong_password(host: Host, authority: Callable[..., Any]):

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the scripts adcs_*.ps1 of `adcs_authority` do on Windows, on the modelled machine and authority.
-
-`faults["connection_lost_in"]` names a script that does nothing and ends as when the host goes away under it.
-"""
+"""What the scripts adcs_*.ps1 of `adcs_authority` do on Windows, on the modelled machine and authority."""
 
 from __future__ import annotations
 
@@ -39,11 +36,6 @@ WELL_KNOWN = {
     "S-1-5-9": "NT AUTHORITY\\ENTERPRISE DOMAIN CONTROLLERS",
 }
 SUSPENDED, REQUESTED, SECURITY_CHANGED = 0x4, 0x8, 0x1000
-
-
-def lost(machine: Machine, script: str) -> None:
-    if machine.faults.get("connection_lost_in") == script:
-        raise PowerShellError("The I/O operation has been aborted because of either a thread exit or an application request.")
 
 
 def table(machine: Machine, path: str) -> dict[str, Any]:
@@ -166,7 +158,6 @@ def requests(machine: Machine, pattern: str | None) -> list[dict[str, Any]]:
 
 @handler("adcs_capolicy")
 def capolicy(machine: Machine, authority: Authority, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
-    lost(machine, "adcs_capolicy")
     write(machine, r"C:\Windows\CAPolicy.inf", base64.b64decode(parameters["Content"]))
     return {"path": r"C:\Windows\CAPolicy.inf"}
 
@@ -183,7 +174,6 @@ def write(machine: Machine, path: str, content: bytes) -> None:
 
 @handler("adcs_install")
 def install(machine: Machine, authority: Authority, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
-    lost(machine, "adcs_install")
     machine.registry.set(MARK, "Name", parameters["CACommonName"], "REG_SZ")
     fields = {
         "ca_type": "CAType",
@@ -215,7 +205,6 @@ def install(machine: Machine, authority: Authority, parameters: dict[str, Any], 
 
 @handler("adcs_certificate")
 def certificate(machine: Machine, authority: Authority, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
-    lost(machine, "adcs_certificate")
     for root in parameters.get("Roots") or []:
         authority.trust_root(base64.b64decode(root))
     chain = [parameters["Certificate"], *(parameters.get("Intermediates") or [])]
@@ -238,7 +227,6 @@ def certutil(verb: str, error: CertSrvError) -> PowerShellError:
 
 @handler("adcs_settings")
 def settings(machine: Machine, authority: Authority, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
-    lost(machine, "adcs_settings")
     root = registry.key(parameters["Authority"])
     entries = parameters["Values"]
     with machine.transaction():
@@ -280,13 +268,11 @@ def put(machine: Machine, path: str, entry: dict[str, Any]) -> None:
 
 @handler("adcs_backup")
 def backup(machine: Machine, authority: Authority, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
-    lost(machine, "adcs_backup")
     return {"path": parameters["Path"], "files": authority.backup(parameters["Path"], parameters["Password"], caller)}
 
 
 @handler("adcs_renew")
 def renew(machine: Machine, authority: Authority, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
-    lost(machine, "adcs_renew")
     if parameters.get("ParentCA"):
         raise PowerShellError("certutil -renewCert: a parent that is asked online is not modelled by the stand-in")
     top = registry.key(authority.ca_key)
@@ -305,7 +291,6 @@ def renew(machine: Machine, authority: Authority, parameters: dict[str, Any], ca
 
 @handler("adcs_file")
 def file(machine: Machine, authority: Authority, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
-    lost(machine, "adcs_file")
     folder = r"C:\Windows\System32\CertSrv\CertEnroll"
     for entry in parameters["Files"]:
         write(machine, f"{folder}\\{entry['name'].rpartition(chr(92))[2]}", base64.b64decode(entry["content"]))

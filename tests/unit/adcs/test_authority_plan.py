@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -29,6 +31,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.certificates import
 from ansible_collections.certlogon.core.plugins.module_utils.directory.security import SecurityDescriptor
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, UserError
 from ansible_collections.certlogon.core.plugins.module_utils.resource import run
+from ansible_collections.certlogon.core.plugins.modules import adcs_authority
 
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=timezone.utc)
 NAME = "Corp CA"
@@ -639,6 +642,20 @@ def test_nothing_to_do_is_one_script():
     outcome, warnings = whole(host, {})
     assert host.ran == ["adcs_state"] and not outcome["changed"] and outcome["steps"] == [] and warnings == []
     assert json.dumps(outcome)
+
+
+@pytest.mark.parametrize("task", yaml.safe_load(adcs_authority.EXAMPLES), ids=lambda task: task["name"])
+def test_examples(task: dict[str, Any]):
+    if "certlogon.core.adcs_authority" not in task:
+        return
+    checked = ArgumentSpecValidator(CertificationAuthority.argument_spec(), **CertificationAuthority.rules()).validate(
+        task["certlogon.core.adcs_authority"]
+    )
+    assert not checked.error_messages
+    planning.check(checked.validated_parameters)
+    for entry in checked.validated_parameters["config"] or ():
+        again = planning.normalized(planning.normalized(entry))
+        assert again == planning.normalized(entry), "one form"
 
 
 def test_files_are_replaced_whole(tmp_path: Path):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from winrm.exceptions import WinRMError
 
 from ansible_collections.certlogon.core.plugins.module_utils.adcs import powershell
 from ansible_collections.certlogon.core.plugins.module_utils.adcs.powershell import Credential, HostResource, PowerShellSession
@@ -188,6 +189,16 @@ def test_other_errors_of_ansible_stay():
 def test_gone_in_the_middle():
     result = run(Host(on(False), AnsibleConnectionFailure("connection aborted")))
     assert result["failed"] and "taken up by the next run" in result["msg"] and result["rounds"] == 2
+
+
+def test_gone_in_the_middle_in_the_librarys_own_words():
+    result = run(Host(on(False), WinRMError("the shell was not found on the server")))
+    assert result["failed"] and "the shell was not found on the server; what was begun is taken up" in result["msg"]
+
+
+def test_bugs_keep_their_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run(Host(ZeroDivisionError()))
 
 
 def test_not_a_windows_host():

@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("tree_sitter_powershell", reason="the grammar of PowerShell is not installed (the extra dev)")
+
 import tree_sitter_powershell
 from tree_sitter import Language, Node, Parser
 
