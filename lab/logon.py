@@ -16,7 +16,6 @@ import json
 import re
 import shlex
 import subprocess
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
@@ -94,11 +93,11 @@ class Desk:
         clock: str = "",
         environment: Mapping[str, str] | None = None,
     ) -> Outcome:
-        """`identity`: as for kinit's X509_user_identity. `clock`: the client's own time, as faketime has it, such as `-40 days`."""
+        """`identity`: as for kinit's X509_user_identity. `clock`: the client's own time in UTC, as YYYY-MM-DD HH:MM:SS."""
         before = self._log_size()
         kinit = ["kinit", "-c", f"FILE:{FOLDER}/ticket", "-X", f"X509_user_identity={identity}", f"{account}@{settings.REALM}"]
         if clock:
-            kinit = ["faketime", "-f", clock, *kinit] if clock[0] in "+-" else ["faketime", clock, *kinit]
+            kinit = ["env", "TZ=UTC", "faketime", clock, *kinit]
         script = "\n".join(
             (
                 f"umask 077; mkdir -p {FOLDER}; rm -f {FOLDER}/ticket",
@@ -189,6 +188,7 @@ class Maker:
         ends: str = "",
         purposes: Sequence[str] = (CLIENT_AUTHENTICATION, SMART_CARD_LOGON),
         sid: str = "",
+        elliptic: bool = False,
     ) -> Issued:
         """A logon certificate; times as OpenSSL has them (YYYYMMDDHHMMSSZ), purposes as object identifiers, none for no such extension."""
         self._serial += 1
@@ -203,7 +203,8 @@ class Maker:
         ]
         dates = [*(["-not_before", begins] if begins else []), *(["-not_after", ends] if ends else ["-days", "30"])]
         stem = f"{FOLDER}/{name}"
-        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-config", "/dev/null", "-subj", f"/CN={name}", *dates]
+        key = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"] if elliptic else ["rsa:2048"]
+        command = ["openssl", "req", "-x509", "-newkey", *key, "-nodes", "-config", "/dev/null", "-subj", f"/CN={name}", *dates]
         command += ["-CA", f"/srv/files/{authority}.pem", "-CAkey", f"/srv/files/{authority}.key", "-set_serial", str(self._serial)]
         command += ["-out", f"{stem}.pem", "-keyout", f"{stem}.key", *(word for one in extensions for word in ("-addext", one))]
         self._run(CLIENT, "sh", "-c", f"umask 077; mkdir -p {FOLDER}; {shlex.join(command)}")
@@ -315,17 +316,17 @@ def not_of_a_stranger(desk: Desk, maker: Maker, account: str, authority: str = "
 
 
 def not_when_expired(desk: Desk, maker: Maker, account: str, authority: str = "issuing-ca") -> LogonProof:
-    """Expired for the KDC; the client's clock is set back, or it would not even send it."""
+    """Expired for the KDC; the client's clock is set back by half a minute, or it would not even send it."""
     now = datetime.now(timezone.utc)
     issued = maker.issue(
         f"expired-{account}",
         f"{account}@{settings.DNS_DOMAIN}",
         authority=authority,
         begins=moment(now - timedelta(minutes=1)),
-        ends=moment(now + timedelta(seconds=1)),
+        ends=moment(now - timedelta(seconds=5)),
     )
-    time.sleep(3)
-    outcome = desk.log_on(account, issued.identity, clock="-4s")
+    clock = (now - timedelta(seconds=30)).strftime("%Y-%m-%d %H:%M:%S")
+    outcome = desk.log_on(account, issued.identity, clock=clock)
     return judged("An expired certificate opens nothing, whatever the client's clock says", outcome, ticket=False, because=EXPIRED)
 
 
