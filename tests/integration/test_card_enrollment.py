@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +20,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.pkcs11 import open_token
+from ansible_collections.certlogon.core.plugins.module_utils.directory.certificate_templates import CertificateTemplates
+from ansible_collections.certlogon.core.plugins.module_utils.directory.enrollment_services import EnrollmentServices
 from ansible_collections.certlogon.core.tests.integration.card_authority import ALICE, Authority, pem
 from lab.cards import LIBRARY, Card, CardBox
 from lab.labs import Lab
@@ -276,58 +280,31 @@ class Office:
         self.lab.run("ca1", "env", "PYTHONPATH=/srv/certlogon", "/usr/bin/python3", script, what, str(request))
 
 
-TEMPLATES = [
-    {
-        "hosts": "domains",
-        "gather_facts": False,
-        "module_defaults": {
-            "group/certlogon.core.directory": {
-                option: f"{{{{ certlogon_{option} }}}}" for option in ("server", "username", "password", "ca_path")
-            }
-        },
-        "tasks": [
-            {
-                "certlogon.core.ad_certificate_templates": {
-                    "config": [
-                        {
-                            "name": name,
-                            "display_name": name,
-                            "based_on": "SmartcardLogon",
-                            "permissions": [
-                                {"principal": "Authenticated Users", "rights": ["read"]},
-                                {"principal": "Domain Users", "rights": ["read", "enroll"]},
-                            ],
-                            **further,
-                        }
-                        for name, further in (
-                            ("CorpTestByAgent", {"signatures": {"count": 1, "application_policies": ["certificate_request_agent"]}}),
-                            ("CorpTestApproved", {"manager_approval": True}),
-                        )
-                    ]
-                }
-            },
-            {
-                "certlogon.core.ad_enrollment_services": {
-                    "config": [{"name": "Corp CA", "templates": ["CorpTestByAgent", "CorpTestApproved"]}]
-                }
-            },
-        ],
-    }
-]
+TEMPLATES: dict[str, dict[str, Any]] = {
+    "CorpTestByAgent": {"signatures": {"count": 1, "application_policies": ["certificate_request_agent"]}},
+    "CorpTestApproved": {"manager_approval": True},
+}
+FOR_EVERYBODY = [{"principal": "Authenticated Users", "rights": ["read"]}, {"principal": "Domain Users", "rights": ["read", "enroll"]}]
 
 
 @pytest.fixture(scope="module")
-def office(ca_lab: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+def office(ca_lab: Any, run_resource: Callable[..., dict[str, Any]]) -> Iterator[Office]:
     if os.environ.get("CERTLOGON_LAB_RELAY"):
         pytest.skip("the lab's inventory is made on the machine")
     made = Office(ca_lab)
     made.ansible("certlogon.core.site")
-    play = tmp_path_factory.mktemp("templates") / "play.yml"
-    play.write_text(json.dumps(TEMPLATES))
-    made.ansible(str(play))
+    templates = [
+        {"name": name, "display_name": name, "based_on": "SmartcardLogon", "permissions": copy.deepcopy(FOR_EVERYBODY), **further}
+        for name, further in TEMPLATES.items()
+    ]
+    published = run_resource(EnrollmentServices(), state="gathered")["gathered"]
+    assert not run_resource(CertificateTemplates(), templates).get("failed")
+    assert not run_resource(EnrollmentServices(), [{"name": "Corp CA", "templates": [*TEMPLATES]}]).get("failed")
     yield made
+    run_resource(EnrollmentServices(), published, "replaced")
+    run_resource(CertificateTemplates(), [{"name": name} for name in TEMPLATES], "deleted")
     ca_lab.run("control", "rm", "-rf", str(made.box.inside.folder))
-    subprocess.run(["rm", "-rf", str(made.state)], check=True)
+    shutil.rmtree(made.state, ignore_errors=True)
 
 
 @pytest.fixture
