@@ -265,8 +265,6 @@ _ANY_CERTIFICATE = [one.public_bytes(form) for one in (_WITH_CRL, authority_with
 
 
 @given(mutated(st.sampled_from(_ANY_CERTIFICATE)), st.booleans())
-    mutated(st.sampled_from([one.public_bytes(form) for one in (_WITH_CRL, authority_with_crl.root) for form in (PEM, DER)])), st.booleans()
-)
 def test_any_bytes_are_certificates_or_an_error(tmp_path_factory: pytest.TempPathFactory, data: bytes, due: bool):
     path = tmp_path_factory.getbasetemp() / "any.pem"
     path.write_bytes(data)
