@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from lab.labs import Lab
+from tests.benchmarks import authority
 from tests.benchmarks.contenders import Ansible
 from tests.benchmarks.measure import Run, Series, timed
 
@@ -32,6 +33,7 @@ COUNTED = {"connections": "iis_connections", "round_trips": "iis_requests", "sig
 HOST = "ca1.corp.example"
 STATE = "/var/lib/windows_ca"
 CA = "Corp Benchmark CA"
+AUTHORITY = {"name": CA, "type": "enterprise_root", "key": {"algorithm": "RSA", "size": 2048}, "validity": "10 years"}
 
 
 class Enrollment:
@@ -42,17 +44,16 @@ class Enrollment:
     def prepare(self) -> None:
         """A CA with web enrolment on ca1, and trust in it."""
         who = self.status["accounts"]["administrator"]
-        authority = {"name": CA, "type": "enterprise_root", "key": {"algorithm": "RSA", "size": 2048}, "validity": "10 years"}
         signed_in = {"install_username": who["netbios"], "install_password": who["password"]}
         tasks = [
-            {"certlogon.core.adcs_authority": {"config": [authority], **signed_in}},
+            {"certlogon.core.adcs_authority": {"config": [AUTHORITY], **signed_in}},
             {"certlogon.core.adcs_web_enrollment": {"config": [{"site": "Default Web Site"}], "state": "replaced"}},
         ]
         play = self.folder / "web-enrollment.json"
         play.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
         inventory = self.folder / "ca1.json"
         inventory.touch(mode=0o600)
-        inventory.write_text(json.dumps({"all": {"hosts": {HOST: self._connection()}}}))
+        inventory.write_text(json.dumps({"all": {"hosts": {HOST: self.connection()}}}))
         ansible = Ansible(self.folder, Path(sys.executable))
         try:
             ansible.run([ansible.program, "-i", str(inventory), str(play)])
@@ -61,7 +62,7 @@ class Enrollment:
             inventory.unlink()
         self.ca_path.write_text(self._ca_certificate())
 
-    def _connection(self) -> dict[str, Any]:
+    def connection(self) -> dict[str, Any]:
         who = self.status["accounts"]["administrator"]
         return {
             "ansible_connection": "winrm",
@@ -144,7 +145,8 @@ def shown(row: Mapping[str, Any]) -> str:
 def benchmark(folder: Path, lab: Lab, *, quick: bool) -> list[dict[str, Any]]:
     enrollment = Enrollment(folder, lab)
     enrollment.prepare()
-    rows = []
+    rows = [authority.measure(folder, {HOST: enrollment.connection()}, AUTHORITY, enrollment.counters, 1 if quick else 5)]
+    print(authority.shown(rows[0]), flush=True)
     for count in (10,) if quick else (1, 200):
         rows.append(enrollment.measure(count, 1 if quick else 3))
         print(shown(rows[-1]), flush=True)
