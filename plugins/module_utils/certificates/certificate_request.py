@@ -40,7 +40,7 @@ ON_BEHALF_OF: dict[str, Any] = {
     "agent_certificate_path": {"type": "path", "required": True},
     "agent_key_path": {"type": "path"},
     "agent_key_passphrase": {"type": "str", "no_log": True},
-    "agent_key_uri": {"type": "str"},
+    "agent_key_uri": {"type": "str", "no_log": False},
     "agent_key_pin": {"type": "str", "no_log": True},
     "agent_key_module": {"type": "path"},
 }

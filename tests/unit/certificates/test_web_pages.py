@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 from ansible_collections.certlogon.core.tests.unit.certificates.samples import der, make, pem
 from ansible_collections.certlogon.core.tests.unit.fuzzing import mutated
 
-ISSUED_PAGE = """<HTML><Head><Title>Microsoft</Title></Head><Body><P ID=locPageTitle><B>Zertifikat wurde ausgestellt</B>
+ISSUED_PAGE = """<HTML><Head><Title>Microsoft</Title></Head><Body><P ID=title><B>Zertifikat wurde ausgestellt</B>
 <Script Language="JavaScript"> function get() { location="certnew.cer?ReqID=17&"+getEncoding(); } </Script></Body></HTML>"""
 PENDING_ENGLISH = "<P>Certificate Pending<P>Your Request Id is 21.<P>Return in a day or two. You must return within 10 days."
-PENDING_GERMAN = """<P ID=locPageTitle><B>Zertifikat steht aus</B></P><P>Ihre Zertifikatanforderung wurde empfangen.</P>
+PENDING_GERMAN = """<P ID=title><B>Zertifikat steht aus</B></P><P>Ihre Zertifikatanforderung wurde empfangen.</P>
 <P>Ihre Anforderungskennung ist 21.</P><P>Kehren Sie innerhalb von 10 Tagen zur&uuml;ck</P>"""
 PENDING_JAPANESE = "<P>証明書は保留中です</P><P>要求 ID は 21 です。</P><P>10 日以内に戻ってください。</P>"
 DENIED_ENGLISH = """<P>Certificate Request Denied<P>Your Request Id is 5. The disposition message is "Denied by Policy Module
