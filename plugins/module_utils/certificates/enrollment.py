@@ -53,6 +53,8 @@ class EnrollmentOptions:
         """Raises `UserError` for options that cannot work together, before anything is sent anywhere."""
         values: dict[str, Any] = {name: params.get(name) for name in ENROLLMENT}
         values["url"] = (values["url"] or "").strip().rstrip("/")
+        # roles pass on what an inventory leaves empty
+        values.update({name: values[name] or None for name in ("username", "password", "ca_path")})
         problems = Problems()
         if values["timeout"] < 1:
             problems.add(f"timeout: {values['timeout']} is not a number of seconds from 1 on")
