@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import base64
 import json
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
@@ -295,6 +296,31 @@ def test_host_lost_in_the_middle(host: Host, authority: Callable[..., Any]):
     assert not authority({"name": "Corp Test CA", "crl_period": "2 weeks"}, install=False).changed
 
 
+def test_disk_full_on_the_host(host: Host, authority: Callable[..., Any]):
+    host.lab.faults(disk_full=True)
+    before = host.windows_files()
+    policy = {**ROOT["capolicy"], "path_length": 1}
+    refused = authority({"name": "Corp Test CA", "capolicy": policy}, install=False, fails=True)
+    assert "the disk is full; make room and run again" in refused.msg
+    backup = {"path": "D:\\Backup", "password": "a backup's password", "when": "always"}
+    refused = authority({"name": "Corp Test CA"}, install=False, backup=backup, fails=True)
+    assert "the disk is full" in refused.msg and "backup" not in refused.result
+    assert host.windows_files() == before
+    host.lab.faults()
+    assert authority({"name": "Corp Test CA", "capolicy": policy}, install=False)["steps"] == ["capolicy"]
+
+
+@pytest.mark.skipif(shutil.which("kinit") is None, reason="Ansible's winrm asks kinit for tickets (Debian: krb5-user)")
+def test_by_kerberos(host: Host, on_ca1: Callable[..., Any]):
+    variables = {"ansible_winrm_kinit_env_vars": ["KRB5_CONFIG"]}
+    run = on_ca1([{"certlogon.core.adcs_authority": {"state": "gathered"}}], kerberos=True, host_variables=variables)
+    assert run.last["gathered"][0]["name"] == "Corp Test CA" and run.last["rounds"] == 1
+
+
+def test_not_a_windows_host(host: Host, playbook: Callable[..., Any]):
+    assert "not reached as a Windows host" in playbook([{"certlogon.core.adcs_authority": {"state": "gathered"}}], fails=True).last.msg
+
+
 def test_wrong_password(host: Host, authority: Callable[..., Any]):
     result = authority(ROOT, host_variables={"ansible_password": "wrong"}, fails=True)
     assert result.status == "unreachable" and "check ansible_user and ansible_password" in result.msg
@@ -335,6 +361,17 @@ def test_renewal_without_the_right_to_publish(host: Host, authority: Callable[..
 def test_expiry_is_reported_long_before(host: Host, authority: Callable[..., Any]):
     result = authority({"name": "Corp Test CA"}, install=False, warn_before=100000)
     assert not result.changed and "the CA's certificate ends in" in result["shown"]
+
+
+@pytest.mark.parametrize("step", ["key", "certificate", "ntauth", "enrollment_service", "groups"])
+def test_installation_dies_anywhere(host: Host, authority: Callable[..., Any], step: str):
+    host.reset()
+    host.lab.faults(install_dies_after=step)
+    assert f"interrupted after {step}" in authority(ROOT, fails=True).msg
+    host.lab.faults()
+    result = authority(ROOT)
+    assert result.changed and len(result["certificates"]) == 1 and not authority(ROOT).changed
+    assert host.pki("Corp Test CA", "Enrollment Services")[0]["cacertificate"]
 
 
 # ---- a subordinate, signed by the lab's offline root
