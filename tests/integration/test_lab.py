@@ -264,6 +264,9 @@ def test_the_lab_with_the_ca_host(spare):
     assert spare.run("dc1", "pgrep", "-x", "sshd").returncode == 0, "SSH comes back with the domain controller"
     members = spare.run("dc1", "samba-tool", "group", "listmembers", "Cert Publishers").stdout
     assert members.strip() == "", "joining makes no certificate publisher; installing the authority does"
+    base = "CN=Enrollment Services,CN=Public Key Services,CN=Services,CN=Configuration,DC=corp,DC=example"
+    found = spare.run("dc1", "ldbsearch", "-H", "/var/lib/samba/private/sam.ldb", "-b", base, "-s", "one", "dn").stdout
+    assert "# 0 entries" in found
     assert "CORP.EXAMPLE" in spare.run("ca1", "klist", "-k", "/etc/windows_ca/ca1.keytab").stdout
     spare.down()
     assert gone(spare.name)
