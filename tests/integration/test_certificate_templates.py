@@ -298,6 +298,18 @@ def test_strict_refuses_what_an_attacker_could_use(lab: Any, templates: Run) -> 
     assert "ESC17" in done["warnings"][0]
 
 
+def test_a_copy_of_a_custom_template_takes_its_permissions_along(templates: Run) -> None:
+    """Whom they are for is known by SID only: nobody names them in the copy's own options."""
+    source = {**CARD, "permissions": [{"principal": "Helpdesk", "rights": ["read", "enroll"]}]}
+    assert templates([source])["changed"]
+    copy = {"name": f"{NAME}Two", "based_on": NAME}
+    done = templates([copy])
+    assert "failed" not in done, done["msg"]
+    [words] = templates([{"name": f"{NAME}Two"}], "gathered")["gathered"]
+    assert {"principal": "CORP\\Helpdesk", "rights": ["read", "enroll"]} in words["permissions"]
+    assert not templates([copy])["changed"]
+
+
 def test_an_interrupted_creation_is_finished(lab: Any, templates: Run) -> None:
     done = templates([CARD])
     oid = shown(done)["oid"]

@@ -189,6 +189,17 @@ def test_a_part_by_tag(lab: Any, site: Callable[..., Any]) -> None:
     assert TRUST not in lab.samba_tool("gpo", "listall").stdout
 
 
+def test_cards_by_agents_need_an_agents_signature(lab: Any, site: Callable[..., Any]) -> None:
+    wanted = {"certlogon_template_set": ["smart_card_by_agent"], "certlogon_enrollment_agents": ["Enrollment Agents"]}
+    site(wanted, arguments=["--tags", "templates"])
+    base = f"CN=SiteTestSmartcardByAgent,CN=Certificate Templates,{SERVICES}"
+    attributes = ("msPKI-RA-Signature", "msPKI-RA-Application-Policies")
+    [found] = lab.ldbsearch(base, "(objectClass=*)", *attributes, scope="base")
+    assert found["mspki-ra-signature"] == [b"1"]
+    assert found["mspki-ra-application-policies"] == [b"1.3.6.1.4.1.311.20.2.1"]
+    assert site(wanted, arguments=["--tags", "templates"]).changed == []
+
+
 def test_a_wrong_variable_is_named(site: Callable[..., Any]) -> None:
     run = site({"certlogon_smart_card_removal_behaviour": "explode"}, fails=True, check=True, arguments=["--tags", "policies"])
     assert "certlogon_smart_card_removal_behaviour" in run.output and "force_logoff" in run.output

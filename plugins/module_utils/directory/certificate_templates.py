@@ -214,7 +214,8 @@ def _read(session: Directory, params: Mapping[str, Any]) -> Templates:
     arc = stored or oids.forest_arc(_forest_guid(session))
     context = SddlContext(session.root_domain_sid)
     principals = session.resolve(principals_of(config)) if state in ("merged", "replaced") else {}
-    sids = {sid for key, template in templates.items() if scope is None or key in scope for sid in _sids(template)}
+    sources = {(entry.get("based_on") or "").casefold() for entry in config}  # their permissions are copied
+    sids = {sid for key, template in templates.items() if scope is None or key in scope | sources for sid in _sids(template)}
     sids |= built_in_sids(context) if state in ("merged", "replaced") else set()
     return Templates(
         container=container,
