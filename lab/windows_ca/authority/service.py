@@ -71,7 +71,7 @@ class CertSvc(Publishing):
             with self._lock:
                 if stop.is_set():
                     return
-                self._publish_due()
+                self._tolerating("CRL publication", self._publish_due)
 
     def _write_certificate_files(self) -> None:
         settings = self._running()
