@@ -190,6 +190,14 @@ def test_a_good_script_has_no_faults():
 PWSH = shutil.which("pwsh")
 NO_PWSH = "there is no pwsh on the PATH: the scripts are not run"
 
+CERTIFICATE_ADMIN = (
+    "[pscustomobject]@{}"
+    " | Add-Member -PassThru ScriptMethod PublishCRLs { [void]$global:Calls.Add(@{ name = ('PublishCRLs {0}' -f $args[2]) }) }"
+    " | Add-Member -PassThru ScriptMethod RevokeCertificate"
+    " { [void]$global:Calls.Add(@{ name = ('RevokeCertificate {0} {1}' -f $args[1], $args[2]) }) }"
+)
+"""The COM object CertificateAuthority.Admin, which writes down what it is asked."""
+
 RUNS: dict[str, dict[str, Any]] = {
     "adcs_state": {
         "parameters": {"Principals": []},
@@ -237,6 +245,19 @@ RUNS: dict[str, dict[str, Any]] = {
         "parameters": {"Files": [{"name": "root.crl", "content": "MAA="}]},
         "calls": ["New-Item"],
         "result": ["folder"],
+    },
+    "adcs_crl_state": {"parameters": {"Serials": ["1a"]}, "calls": ["Test-Path"], "result": ["now", "active", "running", "lists", "rows"]},
+    "adcs_crl_publish": {
+        "parameters": {"Config": "ca1\\Corp CA", "Base": True, "Delta": True},
+        "stubs": {"New-Object": CERTIFICATE_ADMIN},
+        "calls": ["New-Object", "PublishCRLs 3"],
+        "result": ["published"],
+    },
+    "adcs_revoke": {
+        "parameters": {"Config": "ca1\\Corp CA", "Serial": "1a", "Reason": 1, "Base": True},
+        "stubs": {"New-Object": CERTIFICATE_ADMIN},
+        "calls": ["New-Object", "RevokeCertificate 1a 1", "PublishCRLs 1"],
+        "result": ["serial", "published"],
     },
     "web_enrollment_state": {
         "calls": ["Get-WindowsFeature", "Test-Path", "Get-ChildItem", "Get-ChildItem", "Get-Service", "Get-CimInstance", "Test-Path"],
