@@ -21,7 +21,7 @@ attributes:
   platform:
     platforms: windows
 requirements:
-  - The collection C(ansible.windows) 2.0.0 or newer on the control node.
+  - The collection C(ansible.windows) 2.4.0 or newer on the control node.
   - A CA on a Windows Server 2016 or newer reached by WinRM (or by SSH with PowerShell), and an account with the right Issue and Manage
     Certificates there (and Manage CA, to publish).
 options:
