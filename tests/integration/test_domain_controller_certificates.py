@@ -167,6 +167,11 @@ def test_settings_of_others_in_the_kdcs_section_are_refused(configured: Controll
         configured.shell("sed -i '/END certlogon/q' /etc/krb5.conf")
 
 
+def test_a_kdc_that_reads_another_configuration_is_refused(configured: Controller, role: Callable[..., Any]) -> None:
+    refused = role(fails=True, changes={"certlogon_kdc_krb5_conf": "/etc/other.conf"})
+    assert "started with KRB5_CONFIG=/etc/krb5.conf" in refused.output
+
+
 def test_a_cron_that_does_not_run_is_refused(configured: Controller, role: Callable[..., Any]) -> None:
     configured.shell("kill $(pgrep -x cron)")
     try:

@@ -203,12 +203,27 @@ def foreign_settings(text: str, marker: str) -> list[str]:
     return found
 
 
-def started(run: Path = Path("/run/samba/samba.pid")) -> float | None:
-    """When samba was started, as seconds since 1970; None if it does not run."""
+def samba() -> Path | None:
+    """The folder in /proc of samba's first process; None if it does not run."""
     try:
-        fields = Path(f"/proc/{int(run.read_text())}/stat").read_text().rpartition(")")[2].split()
+        found = Path(f"/proc/{int(Path('/run/samba/samba.pid').read_text())}")
     except (OSError, ValueError):
         return None
+    return found if found.is_dir() else None
+
+
+def configuration_of(process: Path, default: str) -> str:
+    """The Kerberos configuration that samba was started with."""
+    for setting in (process / "environ").read_bytes().split(b"\0"):
+        name, _, value = setting.decode(errors="replace").partition("=")
+        if name == "KRB5_CONFIG" and value:
+            return value
+    return default
+
+
+def started(process: Path) -> float | None:
+    """When samba was started, as seconds since 1970."""
+    fields = (process / "stat").read_text().rpartition(")")[2].split()
     boot = re.search(r"^btime (\d+)$", Path("/proc/stat").read_text(), re.MULTILINE)
     return int(boot.group(1)) + int(fields[19]) / os.sysconf("SC_CLK_TCK") if boot else None
 
@@ -223,6 +238,14 @@ def changed_since(moment: float, paths: list[str]) -> list[str]:
         except FileNotFoundError:
             pass
     return found
+
+
+def ambiguous(cas: list[dict[str, Any]]) -> list[str]:
+    """The names that CAs with different keys share: Samba's KDC knows a CRL by its issuer's name and mistakes one for the other."""
+    keys: dict[str, set[str]] = {}
+    for one in cas:
+        keys.setdefault(one["subject"], set()).add(one["key"])
+    return sorted(name for name, found in keys.items() if len(found) > 1)
 
 
 def crls(folder: Path, wanted: list[dict[str, Any]], now: datetime) -> list[dict[str, Any]]:
@@ -271,7 +294,8 @@ def read(options: dict[str, Any]) -> dict[str, Any]:
     superiors = {above["sha256"]: above for one in anchors for above in chain(one, known)}
     cas = anchors + [one for name, one in sorted(superiors.items()) if name not in trusted]
     current, following = judged(folder / "current"), judged(folder / "next")
-    moment = started()
+    process = samba()
+    moment = started(process) if process else None
     text = krb5_conf.read_text() if krb5_conf.exists() else ""
     watched = [str(folder / "current"), str(folder / "anchors.pem"), str(krb5_conf), options["smb_conf"]]
     return {
@@ -279,12 +303,14 @@ def read(options: dict[str, Any]) -> dict[str, Any]:
         "dns_names": wanted["dns_names"],
         "anchors": [{name: one[name] for name in ("subject", "sha256", "not_after", "pem")} for one in anchors],
         "authorities": [{"subject": one["subject"], "pem": one["pem"], "crl": crl_name(one)} for one in cas],
+        "ambiguous": ambiguous(cas),
         "current": current,
         "next": {**following, "request_fits": request_fits(folder / "next", wanted)},
         "krb5_conf": str(krb5_conf),
         "foreign_settings": foreign_settings(text, options["marker"]),
         "crls": crls(Path(options["crl_folder"]), cas, now),
-        "running": moment is not None,
+        "running": process is not None,
+        "reads_krb5_conf": configuration_of(process, "/etc/krb5.conf") if process else "",
         "stale": changed_since(moment, watched) if moment is not None else [],
     }
 

@@ -101,3 +101,11 @@ def test_what_changed_after_samba_was_started(tmp_path: Path) -> None:
 def test_a_crl_file_is_called_after_its_authority() -> None:
     assert script.crl_name({"subject": "CN=Corp Example (Süd) CA,DC=x", "sha256": "0123456789"}) == "corp-example-s-d-ca-01234567.crl.pem"
     assert script.crl_name({"subject": "O=x", "sha256": "0123456789"}) == "ca-01234567.crl.pem"
+
+
+def test_authorities_that_the_kdc_cannot_tell_apart() -> None:
+    def ca(name: str, key: str) -> dict[str, Any]:
+        return {"subject": name, "key": key}
+
+    assert script.ambiguous([ca("CN=a", "1"), ca("CN=b", "2"), ca("CN=a", "1")]) == [], "renewed with the same key"
+    assert script.ambiguous([ca("CN=a", "1"), ca("CN=b", "2"), ca("CN=a", "3")]) == ["CN=a"]
