@@ -117,6 +117,21 @@ class LampAction(PowerShellAction):
     resource = Lamp
 
 
+class Loader:
+    """Ansible's own would import the collection, which others' tests load in another way."""
+
+    def __init__(self, found: bool = True) -> None:
+        self.found = found
+
+    def find_plugin_with_context(self, name: str, mod_type: str) -> SimpleNamespace:
+        return SimpleNamespace(resolved=self.found)
+
+
+@pytest.fixture(autouse=True)
+def loader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "module_loader", Loader())
+
+
 def run(host: Host, *, windows: bool = True, check: bool = False, **args: Any) -> dict[str, Any]:
     task = SimpleNamespace(
         args={"config": [{"name": "lamp", "on": True}], **args},
@@ -207,8 +222,7 @@ def test_not_a_windows_host():
 
 
 def test_collection_missing(monkeypatch: pytest.MonkeyPatch):
-    nothing = SimpleNamespace(find_plugin_with_context=lambda name, mod_type: SimpleNamespace(resolved=False))
-    monkeypatch.setattr(front, "module_loader", nothing)
+    monkeypatch.setattr(front, "module_loader", Loader(found=False))
     result = run(Host())
     assert result["failed"] and "ansible-galaxy collection install ansible.windows" in result["msg"]
 
