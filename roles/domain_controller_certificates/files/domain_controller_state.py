@@ -168,7 +168,10 @@ def directory(smb_conf: str) -> tuple[dict[str, Any], Any]:
         "realm": parameters.get("realm"),
         "netbios_domain": parameters.get("workgroup"),
         "keytab": parameters.private_path("secrets.keytab"),
-        "tls": {option: parameters.get(option) or "" for option in ("tls enabled", "tls certfile", "tls keyfile", "tls cafile")},
+        "tls": {
+            "tls enabled": "yes" if parameters.get("tls enabled") else "no",
+            **{option: parameters.get(option) or "" for option in ("tls certfile", "tls keyfile", "tls cafile")},
+        },
     }
     return host, database
 
@@ -309,6 +312,7 @@ def read(options: dict[str, Any]) -> dict[str, Any]:
         "krb5_conf": str(krb5_conf),
         "foreign_settings": foreign_settings(text, options["marker"]),
         "crls": crls(Path(options["crl_folder"]), cas, now),
+        "systemd": Path("/run/systemd/system").is_dir(),
         "running": process is not None,
         "reads_krb5_conf": configuration_of(process, "/etc/krb5.conf") if process else "",
         "stale": changed_since(moment, watched) if moment is not None else [],
