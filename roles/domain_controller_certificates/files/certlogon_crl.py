@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Keep the CRL files of a Samba KDC fresh: fetch, verify, replace by rename; never replace a good one by a worse one.
 
