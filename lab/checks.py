@@ -27,6 +27,7 @@ STEPS = (
     Step("lab", "a lab of its own", steps.lab, "lab"),
     Step("integration", "integration tests, with coverage", steps.integration, "lab", needs=("lab",)),
     Step("authority", "integration tests with the CA host, with coverage", steps.authority, "lab", needs=("lab",)),
+    Step("whole-site", "certlogon.core.site foreseen, done, done once, CA host included", steps.whole_site, "lab", needs=("lab",)),
     Step("unit", "unit tests, with coverage", steps.unit),
     Step("lint", "ansible-lint, profile production", steps.ansible_lint),
     Step("docs", "documentation, changelog, role tables", steps.documentation),
@@ -38,9 +39,17 @@ STEPS = (
     Step("second-unit", "unit tests, second pair", second.unit, "lab", needs=("second",)),
     Step("second-integration", "integration tests, second pair", second.integration, "lab", needs=("second",), after=("second-unit",)),
     Step("second-site", "certlogon.core.site twice, second pair", second.site, "lab", needs=("second",), after=("second-integration",)),
-    Step("coverage", "coverage", steps.coverage_report, needs=(), after=("unit", "integration", "authority")),
+    Step(
+        "second-ca",
+        "certlogon.core.site twice with a CA host, second pair",
+        second.site_with_ca,
+        "lab",
+        needs=("second",),
+        after=("second-site",),
+    ),
+    Step("coverage", "coverage", steps.coverage_report, needs=(), after=("unit", "integration", "authority", "whole-site")),
 )
-NEEDED_FOR_COVERAGE = {"unit", "integration", "authority"}
+NEEDED_FOR_COVERAGE = {"unit", "integration", "authority", "whole-site"}
 
 
 def main(arguments: list[str]) -> int:

@@ -23,6 +23,7 @@ BIN = Path(sys.executable).parent
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 COLLECTION = Path("ansible_collections/certlogon/core")
 LEAST_COVERAGE = 90
+WHOLE_SITE = "tests/integration/test_site_with_ca.py"
 # Not part of the collection: ruff and mypy judge it.
 BESIDE_THE_COLLECTION = ("lab", "certlogon", "Makefile", ".ci", "inventories/lab", "tests/bare", "tests/tools")
 # Sanity tests that cannot run, each with its reason.
@@ -292,7 +293,18 @@ def integration(job: Job) -> None:
 def authority(job: Job) -> None:
     name = lab_name("ca")
     lab_up(job, name, "ca1")
-    pytest(job, "-m", "ca", "tests/integration", prefix=in_lab(name), coverage=True, env={"CERTLOGON_LAB": name})
+    elsewhere = f"--ignore={WHOLE_SITE}"
+    pytest(job, "-m", "ca", elsewhere, "tests/integration", prefix=in_lab(name), coverage=True, env={"CERTLOGON_LAB": name})
+
+
+def whole_site(job: Job) -> None:
+    """It begins with a CA host on which there is nothing yet."""
+    name = lab_name("site")
+    lab_up(job, name, "ca1")
+    try:
+        pytest(job, WHOLE_SITE, prefix=in_lab(name), coverage=True, env={"CERTLOGON_LAB": name})
+    finally:
+        job.run([sys.executable, "-m", "lab", "down", "--name", name], ends=None)
 
 
 def molecule(job: Job) -> None:
