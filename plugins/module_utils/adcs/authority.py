@@ -162,7 +162,7 @@ class CertificationAuthority(HostResource[Known]):
 
     def __init__(self, session: PowerShellSession) -> None:
         super().__init__(session)
-        self._known: Known | None = None
+        self._readings: list[Known] = []
         self._params: Mapping[str, Any] = {}
         self._steps: list[str] = []
         self._backup: str | None = None
@@ -177,13 +177,18 @@ class CertificationAuthority(HostResource[Known]):
         config = params.get("config") or []
         names = planning.principals(config)
         answer = session.run("adcs_state", {"Principals": names} if names else {}, doing="reading the CA's state")
-        first = self._known is None
         self._params = params
-        self._known = Known(State.parse(answer), _local(params), datetime.now(timezone.utc))
-        if first:
-            for warning in planning.warnings(self._known, params):
+        known = Known(State.parse(answer), _local(params), datetime.now(timezone.utc))
+        if not self._readings:
+            for warning in planning.warnings(known, params):
                 session.warn(warning)
-        return self._known
+        self._readings.append(known)
+        return known
+
+    @property
+    def _known(self) -> Known:
+        """What was read last."""
+        return self._readings[-1]
 
     def objects(self, current: Known) -> dict[str, Words]:
         found = current.host.words() if current.host.configured else {}
@@ -237,7 +242,7 @@ class CertificationAuthority(HostResource[Known]):
             found["reboot_required"] = False
         if self._backup:
             found["backup"] = self._backup
-        if self._known is not None and self._known.host.configured:
+        if self._readings and self._known.host.configured:
             found |= _report(self._known.host, params)
         return found
 
@@ -264,14 +269,14 @@ class CertificationAuthority(HostResource[Known]):
         host, have = known.host, known.host.words()
         replaced = params["state"] == "replaced"
         after = planning.target(given, host, replaced=replaced)
-        steps, shown, certificate, parents = [], dict[str, tuple[Any, Any]](), None, list[Certificate]()
+        steps, shown, chain = [], dict[str, tuple[Any, Any]](), list[Certificate]()
         if after.get("capolicy") != have.get("capolicy"):
             steps.append("capolicy")
         if host.pending and host.request is not None:
-            if known.local.certificates is not None:
-                certificate, parents = planning.fitting(
-                    known.local.certificates, host.request, f"certificate_path: {params['certificate_path']}"
-                )
+            answer = planning.came_back(known)
+            if answer is not None:
+                certificate, parents = planning.fitting(answer, host.request, f"certificate_path: {params['certificate_path']}")
+                chain = [certificate, *parents]
                 steps.append("certificate")
                 shown["certificate"] = ("waits to be signed", str(certificate))
             elif params["request_path"] and known.local.request != host.request.pem.encode():
@@ -295,7 +300,7 @@ class CertificationAuthority(HostResource[Known]):
         self._planned = tuple(steps)
         before = {**have, **{name: pair[0] for name, pair in shown.items() if pair[0] is not None}}
         after = {**after, **{name: pair[1] for name, pair in shown.items()}}
-        return Change(str(host.name), before, after, Work(steps, given, certificate, parents))
+        return Change(str(host.name), before, after, Work(steps, given, chain))
 
     @staticmethod
     def _backup_path(params: Mapping[str, Any], host: State) -> str:
@@ -310,7 +315,6 @@ class CertificationAuthority(HostResource[Known]):
 
     def _writes_to_directory(self) -> Credential | None:
         """certutil takes no credential: where it writes to the directory, all of it runs as the account that may."""
-        assert self._known is not None
         return self._installer() if self._known.host.is_enterprise else None
 
     def _do_feature(self, session: PowerShellSession, work: Work, change: Change) -> None:
@@ -327,7 +331,6 @@ class CertificationAuthority(HostResource[Known]):
         session.run("adcs_capolicy", {"Content": content}, doing="writing CAPolicy.inf")
 
     def _do_install(self, session: PowerShellSession, work: Work, change: Change) -> None:
-        assert self._known is not None
         doing = "installing the CA"
         parameters = planning.install_parameters(work.given, self._known.host, self._params)
         installer = self._installer()
@@ -341,7 +344,6 @@ class CertificationAuthority(HostResource[Known]):
         self._hand_over_request()
 
     def _do_settings(self, session: PowerShellSession, work: Work, change: Change) -> None:
-        assert self._known is not None
         host = self._known.host
         values = planning.settings(work.given, host, replaced=self._params["state"] == "replaced")
         if values:
@@ -349,10 +351,11 @@ class CertificationAuthority(HostResource[Known]):
             session.run("adcs_settings", parameters, doing="writing the CA's settings", remedies=_REMEDIES)
 
     def _do_certificate(self, session: PowerShellSession, work: Work, change: Change) -> None:
-        assert work.certificate is not None
-        parents = work.parents if self._params["trust_parents"] else ()
+        certificate, *parents = work.chain
+        if not self._params["trust_parents"]:
+            parents = []
         parameters = {
-            "Certificate": base64.b64encode(work.certificate.der).decode(),
+            "Certificate": base64.b64encode(certificate.der).decode(),
             "Roots": [base64.b64encode(one.der).decode() for one in parents if one.self_signed],
             "Intermediates": [base64.b64encode(one.der).decode() for one in parents if not one.self_signed],
         }
@@ -363,20 +366,17 @@ class CertificationAuthority(HostResource[Known]):
         self._hand_over_request()
 
     def _do_files(self, session: PowerShellSession, work: Work, change: Change) -> None:
-        assert self._known is not None
         served = self._known.local.served
         files = [{"name": name, "content": base64.b64encode(served[name]).decode()} for name in planning.unserved(self._known)]
         session.run("adcs_file", {"Files": files}, doing=f"putting {', '.join(served)} into the CertEnroll folder")
 
     def _do_backup(self, session: PowerShellSession, work: Work, change: Change) -> None:
-        assert self._known is not None
         path = self._backup_path(self._params, self._known.host)
         secrets: dict[str, str | Credential] = {"Password": self._params["backup"]["password"]}
         session.run("adcs_backup", {"Path": path}, secrets, doing=f"backing up the CA to {path}")
         self._backup = path
 
     def _do_renew(self, session: PowerShellSession, work: Work, change: Change) -> None:
-        assert self._known is not None
         parameters = {"ReuseKeys": self._params["renewal"]["key"] == "same", "ParentCA": self._params.get("parent_ca")}
         doing, runas = "renewing the CA's certificate", self._writes_to_directory()
         session.run("adcs_renew", parameters, doing=doing, remedies=_REMEDIES, runas=runas)
@@ -385,7 +385,6 @@ class CertificationAuthority(HostResource[Known]):
             self._hand_over_request()
 
     def _hand_over_request(self) -> None:
-        assert self._known is not None
         request, path = self._known.host.request, self._params.get("request_path")
         if request is not None and path:
             write_file(Path(path), request.pem.encode(), f"request_path: {path}")

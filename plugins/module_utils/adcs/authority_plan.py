@@ -90,8 +90,8 @@ class Work:
 
     steps: Sequence[str]
     given: Words
-    certificate: Certificate | None = None
-    parents: Sequence[Certificate] = ()
+    chain: Sequence[Certificate] = ()
+    """The certificate that came back, then its parents."""
     shown: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     """What the diff shows besides options: name -> before, after."""
 
@@ -419,6 +419,18 @@ def fitting(found: Sequence[Certificate], request: Request, where: str) -> tuple
     if not newest.is_ca:
         raise UserError(f"{where}: {newest} is no CA's certificate (basic constraints); have the request signed as a subordinate CA")
     return newest, [one for one in found if one not in own]
+
+
+def came_back(known: Known) -> Sequence[Certificate] | None:
+    """What `certificate_path` holds beyond the CA's own certificates; None where it still holds the answer to an earlier request."""
+    found, request = known.local.certificates, known.host.request
+    if found is None or request is None:
+        return None
+    own = {one.sha256 for one in known.host.certificates}
+    fresh = [one for one in found if one.sha256 not in own]
+    if len(fresh) < len(found) and not any(_key(one) == request.public_key for one in fresh):
+        return None
+    return fresh
 
 
 def _key(certificate: Certificate) -> bytes:

@@ -44,7 +44,7 @@ class CrlPublication(HostResource[Known]):
 
     def __init__(self, session: PowerShellSession) -> None:
         super().__init__(session)
-        self._known: Known | None = None
+        self._readings: list[Known] = []
         self._gathers = False
 
     def check(self, params: Mapping[str, Any]) -> None:
@@ -61,10 +61,15 @@ class CrlPublication(HostResource[Known]):
         if params["check_places"]:
             with looking(params, session.warn) as found:
                 places = {one.name: found.look(one, state.now) for one in state.lists}
-        if self._known is None:
+        if not self._readings:
             self._warn(session, state, places, params)
-        self._known = Known(state, places)
+        self._readings.append(Known(state, places))
         return self._known
+
+    @property
+    def _known(self) -> Known:
+        """What was read last."""
+        return self._readings[-1]
 
     @staticmethod
     def _warn(session: PowerShellSession, state: CrlState, places: Mapping[str, Sequence[Place]], params: Mapping[str, Any]) -> None:
@@ -106,7 +111,6 @@ class CrlPublication(HostResource[Known]):
     def apply(self, session: PowerShellSession, change: Change) -> None:
         if not change.details:
             return  # went out together with its base
-        assert self._known is not None
         parameters = {"Config": self._known.state.config, "Base": BASE in change.details, "Delta": DELTA in change.details}
         session.run("adcs_crl_publish", parameters, doing=f"publishing the {' and the '.join(change.details)} CRL", remedies=REMEDIES)
 
@@ -119,7 +123,7 @@ class CrlPublication(HostResource[Known]):
         return newer and replaced and all(place.good for one in _of(change.name, current) for place in current.places.get(one.name, ()))
 
     def returns(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        return {} if self._known is None else {"crls": [report(one, self._known) for one in self._known.state.lists]}
+        return {} if not self._readings else {"crls": [report(one, self._known) for one in self._known.state.lists]}
 
 
 def _kinds(state: CrlState) -> list[str]:

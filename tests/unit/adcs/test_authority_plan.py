@@ -466,8 +466,7 @@ ROOT = certificate(OTHER_KEY, "Root")
 def test_certificate_that_came_back():
     own = certificate(KEY, issuer=("Root", OTHER_KEY))
     steps, change = plan(pending(), {}, {"certificates": issued(ROOT, own)}, certificate_path="ca.pem")
-    assert steps == ["certificate"] and change.details.certificate.der == own
-    assert [one.der for one in change.details.parents] == [ROOT]
+    assert steps == ["certificate"] and [one.der for one in change.details.chain] == [own, ROOT]
     assert change.before["certificate"] == "waits to be signed"
 
 
