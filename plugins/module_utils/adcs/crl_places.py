@@ -103,8 +103,8 @@ def from_directory(directory: Directory) -> Callable[[str], bytes]:
     """Fetches ldap:///DN?attribute?base?… as Windows does: from a domain controller of its own choice."""
 
     def fetch(url: str) -> bytes:
-        dn, _, rest = url.partition(":///")[2].partition("?")
-        attribute = rest.partition("?")[0] or "certificateRevocationList"
+        dn, attribute = f"{url.partition(':///')[2]}?".split("?")[:2]
+        attribute = attribute or "certificateRevocationList"
         found = directory.get(unquote(dn), [attribute])
         value = found.raw(attribute) if found else None
         if value is None or value == b"\0":

@@ -169,8 +169,8 @@ def _lists(answer: Mapping[str, Any]) -> list[RevocationList]:
 def _places(lines: Sequence[str] | None) -> list[tuple[int, str]]:
     found = []
     for line in lines or ():
-        flags, _, text = str(line).partition(":")
-        found.append((int(flags), text))
+        flags, *text = str(line).split(":", 1)
+        found.append((int(flags), "".join(text)))
     return found
 
 

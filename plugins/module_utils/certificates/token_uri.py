@@ -41,7 +41,7 @@ class TokenUri:
 
     def __str__(self) -> str:
         """The URI's text; `parse` makes the same URI of it."""
-        path, query = [], []
+        path, query = list[str](), list[str]()
         for attribute in _ATTRIBUTES:
             value = getattr(self, attribute.replace("-", "_"))
             if value is None:
@@ -71,9 +71,9 @@ def parse(text: str) -> TokenUri:
     """The URI. Raises `FormatError`, also for a PIN in it, which it does not repeat."""
     if not is_token_uri(text):
         raise FormatError("is no PKCS#11 URI; it begins with pkcs11:, as in pkcs11:token=NAME (RFC 7512)")
-    path, _, query = text[len(SCHEME) :].partition("?")
+    path, *query = text[len(SCHEME) :].split("?", 1)
     values: dict[str, str | bytes | int] = {}
-    for part, separator, in_query in ((path, ";", False), (query, "&", True)):
+    for part, separator, in_query in ((path, ";", False), ("".join(query), "&", True)):
         for item in part.split(separator) if part else ():
             name, value = _attribute(item, in_query)
             field = name.replace("-", "_")

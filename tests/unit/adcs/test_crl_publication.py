@@ -89,7 +89,7 @@ def test_when_it_is_needed(world: World, entry: dict[str, Any], found: int | Non
     there = {2: make_crl(2), 3: old}.get(found or 0)
     session = FakeSession(answer(old), answer(new))
     world.content = {LDAP: old, **({HTTP: there} if there else {})}
-    result, _ = task(session, [{"kind": "base", **entry}], check=True)
+    result = task(session, [{"kind": "base", **entry}], check=True)[0]
     assert result["changed"] is needed and session.calls == []
     if not needed:
         return
@@ -120,13 +120,13 @@ def test_a_place_that_stays_behind_is_a_failure(world: World):
 def test_a_publication_that_did_not_happen_is_a_failure(world: World):
     old = make_crl(3)
     world.content = {LDAP: old, HTTP: old}
-    result, _ = task(FakeSession(answer(old)), [{"kind": "base", "publish": "always"}])
+    result = task(FakeSession(answer(old)), [{"kind": "base", "publish": "always"}])[0]
     assert result["failed"]
 
 
 def test_a_base_takes_its_delta_along(world: World):
     session = FakeSession(answer(make_crl(3), make_crl(3, base=3)), answer(make_crl(4), make_crl(4, base=4)))
-    result, _ = task(session, [{"kind": "base", "publish": "always"}], check_places=False)
+    result = task(session, [{"kind": "base", "publish": "always"}], check_places=False)[0]
     assert not result.get("failed"), result
     assert session.calls == [("adcs_crl_publish", {"Base": True, "Delta": True})]
     assert [change["name"] for change in result["changes"]] == ["base", "delta"]
@@ -134,7 +134,7 @@ def test_a_base_takes_its_delta_along(world: World):
 
 def test_a_delta_alone(world: World):
     session = FakeSession(answer(make_crl(3), make_crl(3, base=3)), answer(make_crl(3), make_crl(4, base=3)))
-    result, _ = task(session, [{"kind": "delta", "publish": "always"}], check_places=False)
+    result = task(session, [{"kind": "delta", "publish": "always"}], check_places=False)[0]
     assert not result.get("failed") and session.calls == [("adcs_crl_publish", {"Base": False, "Delta": True})]
 
 
@@ -163,7 +163,7 @@ def test_certificates_without_cdp(world: World):
 def test_what_is_no_crl_at_an_address(world: World):
     base = make_crl(3)
     world.content = {LDAP: base, HTTP: b"<html>not here</html>"}
-    _, crls = task(FakeSession(answer(base)), state="gathered")
+    crls = task(FakeSession(answer(base)), state="gathered")[1]
     assert [place["status"] for place in crls[0]["places"]] == ["current", "unreachable"]
 
 

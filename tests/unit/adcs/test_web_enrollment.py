@@ -96,7 +96,7 @@ def test_nothing_to_do(state: str, options: dict[str, Any], host: Host) -> None:
     ],
 )
 def test_one_setting(host: Host, expected: dict[str, Any]) -> None:
-    change, _ = planned(entry(), "replaced", host)
+    change = planned(entry(), "replaced", host)[0]
     assert change is not None and change.action == "update"
     steps = change.details
     assert steps.settings == expected
@@ -120,12 +120,12 @@ def test_one_setting(host: Host, expected: dict[str, Any]) -> None:
 def test_a_certificate_that_is_not_good_is_requested_again(bad: dict[str, Any]) -> None:
     other = replace(BOUND, **bad)
     host = replace(GOOD, bound=other, certificates=[AUTHORITY_CERTIFICATE, other])
-    change, _ = planned(entry(), "replaced", host)
+    change = planned(entry(), "replaced", host)[0]
     assert change is not None and change.after is not None
     assert change.after["certificate"] == {"template": "Machine", "dns_names": [FQDN], "thumbprint": KNOWN_LATER}
     assert change.details.request and change.details.settings == {}
     waiting = held()
-    change, _ = planned(entry(), "replaced", replace(host, certificates=[*host.certificates, waiting]))
+    change = planned(entry(), "replaced", replace(host, certificates=[*host.certificates, waiting]))[0]
     assert change is not None and change.after is not None
     assert change.after["certificate"]["thumbprint"] == "C1", "what an interrupted run has left is used"
     assert (change.details.request, change.details.bind) == (False, "C1")
@@ -143,23 +143,23 @@ def test_bare_host() -> None:
 
 def test_pending_request_is_taken_up() -> None:
     host = replace(GOOD, bound=None, certificates=[AUTHORITY_CERTIFICATE], pending={"AA": "somebody's", "BB": f"{MARK}Machine"})
-    change, _ = planned(entry(), "merged", host)
+    change = planned(entry(), "merged", host)[0]
     assert change is not None and change.details.request and change.details.pending == "BB"
-    change, _ = planned(entry(certificate={"template": "Other"}), "merged", host)
+    change = planned(entry(certificate={"template": "Other"}), "merged", host)[0]
     assert change is not None and change.details.pending is None
 
 
 def test_merged_renews_by_the_template_that_is_bound() -> None:
     old = replace(BOUND, template="CorpWeb", not_before=NOW - timedelta(360), not_after=NOW + timedelta(5))
     host = replace(GOOD, bound=old, certificates=[old])
-    change, _ = planned(entry(), "merged", host)
+    change = planned(entry(), "merged", host)[0]
     assert change is not None and change.details.wanted.template == "CorpWeb"
-    change, _ = planned(entry(), "replaced", host)
+    change = planned(entry(), "replaced", host)[0]
     assert change is not None and change.details.wanted.template == "Machine"
 
 
 def test_warnings() -> None:
-    _, warnings = planned(entry(extended_protection="allowed"), "merged", replace(GOOD, authority=None, skew=timedelta(minutes=-9)))
+    warnings = planned(entry(extended_protection="allowed"), "merged", replace(GOOD, authority=None, skew=timedelta(minutes=-9)))[1]
     assert [
         word for word in ("no certification authority", "9 minutes behind", "relayed") if not any(word in line for line in warnings)
     ] == []

@@ -119,7 +119,7 @@ def matches(filter: str, content: NoCase) -> bool:
                 start = at + 1
         results = [matches(part, content) for part in parts]
         return all(results) if filter[1] == "&" else any(results)
-    name, _, value = filter[1:-1].partition("=")
+    name, value = filter[1:-1].split("=", 1)
     if value == "*":
         return name in content
     value = re.sub(r"\\([0-9a-f]{2})", lambda match: chr(int(match[1], 16)), value)

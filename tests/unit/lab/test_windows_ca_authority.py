@@ -878,7 +878,7 @@ def test_crls_are_published_at_setup(authority: Authority, directory: FakeDirect
 
 
 def test_revocation_hold_and_release(authority: Authority) -> None:
-    one, two = (certificate(ask(authority, "alice", "User")) for _ in range(2))
+    one, two = (certificate(ask(authority, name, "User")) for name in ("alice", "alice"))
     authority.revoke(f"{one.serial_number:X}", 1)
     authority.revoke(f"{two.serial_number:x}", 6)
     assert serials(crl(authority)) == {}, "not before the next publication"
@@ -1007,7 +1007,7 @@ def test_a_stopped_service_answers_nobody(authority: Authority) -> None:
     authority.stop_service()
     for operation in (
         lambda: authority.submit(csr(), {}, alice),
-        lambda: authority.publish_crls(),
+        authority.publish_crls,
         lambda: authority.revoke("1", 0),
         lambda: authority.retrieve(1),
     ):
@@ -1095,7 +1095,7 @@ def test_renewal_of_a_subordinate_ca_waits_while_the_old_certificate_works(
 def test_backup(authority: Authority, machine: Machine, tmp_path: Path) -> None:
     ask(authority, "alice", "User")
     written = authority.backup(r"C:\backup", "secret")
-    key, found, _ = pkcs12.load_key_and_certificates(machine.files[r"C:\backup\Corp CA.p12"], b"secret")
+    key, found = pkcs12.load_key_and_certificates(machine.files[r"C:\backup\Corp CA.p12"], b"secret")[:2]
     assert found and found.public_bytes(DER) == authority.certificates[0].der and key is not None
     assert written == [r"C:\backup\Corp CA.p12", r"C:\backup\DataBase\Corp CA.edb"]
     assert machine.files[written[1]].startswith(b"SQLite format 3")

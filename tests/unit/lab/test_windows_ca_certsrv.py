@@ -318,8 +318,8 @@ def test_authentication(setting: Setting) -> None:
 
 def test_ntlm_signs_the_connection_in(setting: Setting) -> None:
     client = setting.client("ntlm")
-    for _ in range(3):
-        client.get_cert(request_pem(), "User")
+    for template in ("User",) * 3:
+        client.get_cert(request_pem(), template)
     counted = setting.metrics()
     assert counted["iis_authentications"] == 1
     assert counted["iis_requests"] == 8, "two more than three times two: the refusal, and the challenge"

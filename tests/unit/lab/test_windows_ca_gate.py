@@ -77,7 +77,7 @@ def test_ntlm_in_every_wrapping_and_spelling(gate, user, protocol, header):
 )
 def test_wrong_credentials(gate, user, password, error):
     conversation = gate.new_conversation(allow={"negotiate"})
-    answer, _ = sign_in(conversation, user, password)
+    answer = sign_in(conversation, user, password)[0]
     assert answer.authenticated is None
     assert error in answer.error
     assert answer.www_authenticate == ["Negotiate"]
@@ -101,7 +101,7 @@ BINDINGS = {"right": end_point_binding(DER), "wrong": b"tls-server-end-point:" +
 )
 def test_channel_bindings(gate, protocol, binding, require, refusal):
     conversation = gate.new_conversation(allow={"negotiate"}, require_channel_binding=require)
-    answer, _ = sign_in(conversation, "CORP\\alice", PASSWORD, protocol, binding=BINDINGS[binding])
+    answer = sign_in(conversation, "CORP\\alice", PASSWORD, protocol, binding=BINDINGS[binding])[0]
     if refusal:
         assert answer.authenticated is None and refusal in answer.error
     else:

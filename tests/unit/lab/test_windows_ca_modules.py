@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -15,12 +16,15 @@ from ansible.plugins.loader import become_loader, init_plugin_loader, module_loa
 
 pytest.importorskip("gssapi", reason="the stand-in's gate needs it (the extra kerberos)")
 
-from lab.windows_ca import module_specs, modules, modules_facts, modules_powershell, modules_services, scripts  # noqa: F401 (they register themselves)
+from lab.windows_ca import module_specs, modules, scripts
 from lab.windows_ca.authority.errors import DirectoryError
 from lab.windows_ca.machine import Machine
 from lab.windows_ca.modules_features import FEATURES
 from lab.windows_ca.server import Metrics
 from lab.windows_ca.winrm_commands import Commands
+
+for name in ("modules_facts", "modules_powershell", "modules_services"):
+    importlib.import_module(f"lab.windows_ca.{name}")  # they register themselves
 
 REFUSED = "The lab's stand-in for Windows does not model"
 
