@@ -14,7 +14,7 @@ ISSUED, PENDING, DENIED = "issued", "pending", "denied"
 
 _LINK = re.compile(r"certnew\.(?:cer|p7b)\?ReqID=(\d{1,10})", re.IGNORECASE)
 _CODE = re.compile(r"\b0x[89a-f][0-9a-f]{7}\b", re.IGNORECASE)
-_QUOTED = re.compile(r"[\"“„«]\s*([^\"“”„«»]{3,800}?)\s*[\"”“»]")
+_QUOTED = re.compile(r"[\"\u201c\u201e«]\s*([^\"\u201c\u201d\u201e«»]{3,800}?)\s*[\"\u201d\u201c»]")
 _ENGLISH_ID = re.compile(r"request id is:?\s*(\d{1,10})", re.IGNORECASE)
 _ENGLISH_DENIED = re.compile(r"\bdenied\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<![\w.,:/-])(\d{1,10})(?=[.。](?:\s|$))")
