@@ -161,7 +161,7 @@ def _extensions(der: bytes) -> tuple[frozenset[str], bool, str | None]:
         if isinstance(extension.value, x509.SubjectAlternativeName):
             names = frozenset(name.lower() for name in extension.value.get_values_for_type(x509.DNSName))
         elif isinstance(extension.value, x509.ExtendedKeyUsage):
-            serves = x509.ExtendedKeyUsageOID.SERVER_AUTH in extension.value
+            serves = x509.oid.ExtendedKeyUsageOID.SERVER_AUTH in extension.value
         elif extension.oid.dotted_string == TEMPLATE_NAME and extension.value.value[:1] == b"\x1e" and len(extension.value.value) < 130:
             template = extension.value.value[2:].decode("utf-16-be")
     return names, serves, template
