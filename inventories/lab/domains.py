@@ -14,13 +14,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(CHECKOUT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from lab.__main__ import lab_name
 from lab.cards import FOLDER, Card
 from lab.errors import LabError
 from lab.labs import Lab
+
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def inventory(status: dict[str, Any]) -> dict[str, Any]:

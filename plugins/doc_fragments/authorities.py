@@ -13,8 +13,8 @@ options:
     description:
       - Names of enterprise CAs that an earlier task installs. Where one is not in the directory yet, what depends on it is predicted and
         shown as known after apply, instead of being an error.
-      - Meant for check mode, in which that earlier task installs nothing. In an ordinary run a change that needs such a CA fails before it is
-        written.
+      - Meant for check mode, in which that earlier task installs nothing. In an ordinary run a change that needs such a CA fails before it
+        is written.
     type: list
     elements: str
     default: []

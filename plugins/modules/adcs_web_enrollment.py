@@ -23,7 +23,7 @@ attributes:
   platform:
     platforms: windows
 requirements:
-  - The collection C(ansible.windows) 2.0.0 or newer on the control node.
+  - The collection C(ansible.windows) 2.4.0 or newer on the control node.
   - A Windows Server 2016 or newer reached by WinRM (or by SSH with PowerShell), and an administrator's account there.
   - A CA on the same host (M(certlogon.core.adcs_authority)).
 options:

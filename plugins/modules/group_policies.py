@@ -253,8 +253,8 @@ options:
                 type: str
               chain:
                 description: >-
-                  Which certificate of the enrollment service is meant. V(authority) is its own, V(root) the self-signed one that it chains up
-                  to through C(CN=AIA) and C(CN=Certification Authorities).
+                  Which certificate of the enrollment service is meant. V(authority) is its own, V(root) the self-signed one that it chains
+                  up to through C(CN=AIA) and C(CN=Certification Authorities).
                 type: str
                 choices:
                   - authority

@@ -19,7 +19,8 @@ extends_documentation_fragment:
 options:
   uri:
     description:
-      - The card, as a PKCS#11 URI (RFC 7512) such as V(pkcs11:token=alice) or V(pkcs11:serial=8aa6d9af468b957d). Exactly one token must fit.
+      - The card, as a PKCS#11 URI (RFC 7512) such as V(pkcs11:token=alice) or V(pkcs11:serial=8aa6d9af468b957d). Exactly one token
+        must fit.
       - C(module-path) or C(module-name) in it name the PKCS#11 library; C(pin-source) names a file whose first line is the PIN.
       - C(pin-value) is refused, since URIs are shown in logs.
     type: str
@@ -32,7 +33,8 @@ options:
     type: str
   module:
     description:
-      - The PKCS#11 library that speaks with the card, as a path or as a name such as V(opensc-pkcs11) that is looked for in the usual folders.
+      - The PKCS#11 library that speaks with the card, as a path or as a name such as V(opensc-pkcs11) that is looked for in the usual
+        folders.
       - The one that O(uri) names when left out; without either p11-kit's proxy, else OpenSC's.
     type: str
   spend_last_try:

@@ -341,5 +341,7 @@ def test_an_authority_to_come_is_foreseen_in_check_mode_only(lab: Any, files: Fi
         run_resource(TrustedCertificates(), config, check_mode=True)
     result = run_resource(TrustedCertificates(), config, **expected)
     assert result["failed"] and "Corp New CA is not there yet" in result["msg"]
-    values = [value for found in lab.ldbsearch(NTAUTH, "(objectClass=*)", "cACertificate", scope="base") for value in found["cacertificate"]]
+    values = [
+        value for found in lab.ldbsearch(NTAUTH, "(objectClass=*)", "cACertificate", scope="base") for value in found["cacertificate"]
+    ]
     assert files.der("vpn-ca") not in values
