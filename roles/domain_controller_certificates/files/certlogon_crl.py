@@ -60,12 +60,12 @@ def openssl(*arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
 
 def read(data: bytes) -> Crl | None:
     """What a CRL (PEM or DER) says of itself; None if it is none. Of several in PEM only the first counts: see `split`."""
-    code, pem, _ = openssl("crl", "-inform", "PEM" if b"-----BEGIN" in data else "DER", stdin=data)
+    code, pem = openssl("crl", "-inform", "PEM" if b"-----BEGIN" in data else "DER", stdin=data)[:2]
     if code:
         return None
-    code, text, _ = openssl(
+    code, text = openssl(
         "crl", "-noout", "-issuer", "-nameopt", "RFC2253", "-lastupdate", "-nextupdate", "-dateopt", "iso_8601", "-text", stdin=pem.encode()
-    )
+    )[:2]
     this = re.search(r"^lastUpdate=(.+)$", text, re.MULTILINE)
     if code or not this:
         return None

@@ -218,9 +218,9 @@ def samba() -> Path | None:
 def configuration_of(process: Path, default: str) -> str:
     """The Kerberos configuration that samba was started with."""
     for setting in (process / "environ").read_bytes().split(b"\0"):
-        name, _, value = setting.decode(errors="replace").partition("=")
-        if name == "KRB5_CONFIG" and value:
-            return value
+        name, *value = setting.decode(errors="replace").split("=", 1)
+        if name == "KRB5_CONFIG" and any(value):
+            return value[0]
     return default
 
 

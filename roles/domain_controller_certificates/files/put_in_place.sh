@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+# shellcheck shell=sh
 # In the folder of the generations: `next` becomes GENERATION and `current`, by one rename; all but the generation before are removed.
 set -eu
 generation=$1
