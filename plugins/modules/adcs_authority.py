@@ -351,7 +351,8 @@ options:
   certificate_path:
     description:
       - The certificate that came back for O(request_path), on the control node (PEM, DER or PKCS#7), with the parents' certificates.
-      - While the file is not there, the CA stays pending and the result says so. A certificate that does not fit the request is an error.
+      - While the file is not there, or still holds the CA's present certificate, the CA stays pending and the result says so. A certificate
+        that does not fit the request is an error.
     type: path
   trust_parents:
     description:
@@ -490,7 +491,7 @@ EXAMPLES = r"""
     msg: "Have {{ issuing.request.path }} signed by the root, put the certificate into files/issuing.pem and run again"
   when: issuing.pending
 
-- name: Let only the officers of the PKI team manage the CA
+- name: Give the PKI team its rights on the CA, and bind the card desk to one template
   certlogon.core.adcs_authority:
     config:
       - name: Corp CA

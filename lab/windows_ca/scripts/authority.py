@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from lab.windows_ca.authority import Authority, Caller, CertSrvError, DirectoryError, InstallOptions, descriptors
 from lab.windows_ca.authority import settings as registry
 from lab.windows_ca.authority.directory import escape
+from lab.windows_ca.authority.errors import KEY_EXISTS
 from lab.windows_ca.machine import Machine
 from lab.windows_ca.scripts import PowerShellError, handler, logon
 
@@ -174,6 +175,7 @@ def write(machine: Machine, path: str, content: bytes) -> None:
 
 @handler("adcs_install")
 def install(machine: Machine, authority: Authority, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
+    fresh = not machine.registry.exists(MARK)
     machine.registry.set(MARK, "Name", parameters["CACommonName"], "REG_SZ")
     fields = {
         "ca_type": "CAType",
@@ -194,7 +196,13 @@ def install(machine: Machine, authority: Authority, parameters: dict[str, Any], 
     }
     options = InstallOptions(**{field: parameters[name] for field, name in fields.items() if parameters.get(name) is not None})
     credential = parameters.get("Credential")
-    outcome = authority.install(options, (credential["username"], credential["password"]) if credential else None, caller)
+    try:
+        outcome = authority.install(options, (credential["username"], credential["password"]) if credential else None, caller)
+    except CertSrvError as error:
+        if fresh and error.hresult == KEY_EXISTS:
+            with machine.transaction():
+                machine.registry.delete(MARK)
+        raise
     if outcome.request_file:
         machine.registry.set(registry.key(authority.ca_key), "RequestFileName", outcome.request_file, "REG_SZ")
     with machine.transaction():

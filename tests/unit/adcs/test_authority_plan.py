@@ -482,6 +482,16 @@ def test_certificate_that_does_not_fit(found: list[bytes], message: str):
         plan(pending(), {}, {"certificates": issued(*found)}, certificate_path="ca.pem")
 
 
+@pytest.mark.parametrize("key", [KEY, OTHER_KEY], ids=["same key", "new key"])
+def test_answer_to_the_request_before_is_no_answer(key: Any):
+    """Between a renewal's request and its certificate the file still holds the CA's present certificate."""
+    old, new = certificate(key, issuer=("Root", OTHER_KEY)), certificate(KEY, issuer=("Root", OTHER_KEY))
+    waits = pending(certificates=[{"der": base64.b64encode(old).decode(), "private_key": True}])
+    assert plan(waits, {}, {"certificates": issued(old, ROOT)}, certificate_path="ca.pem")[0] == []
+    steps, change = plan(waits, {}, {"certificates": issued(new, old, ROOT)}, certificate_path="ca.pem")
+    assert steps == ["certificate"] and change.details.chain[0].der == new
+
+
 # ---- renewal, backup, warnings
 
 

@@ -211,7 +211,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "adcs_install": {
         "parameters": {"CAType": "StandaloneRootCA", "CACommonName": "Corp CA", "KeyLength": 4096},
         "stubs": {"Install-AdcsCertificationAuthority": "[pscustomobject]@{ ErrorId = 0; ErrorString = '' }"},
-        "calls": ["New-Item", "New-ItemProperty", "Install-AdcsCertificationAuthority", "Remove-Item"],
+        "calls": ["Test-Path", "New-Item", "New-ItemProperty", "Install-AdcsCertificationAuthority", "Remove-Item"],
         "result": ["error_id", "error"],
     },
     "adcs_certificate": {
