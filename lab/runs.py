@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -32,7 +33,7 @@ def site_command(*options: str) -> str:
 
 def play(lab: Lab, title: str, logs: Path, step: Step, *options: str, playbook: str = SITE) -> Run:
     """Run a playbook once; its tasks show up in the step as they begin. Raises LabError, with the log, if it fails."""
-    slug = title.lower().replace(" ", "-")
+    slug = "-".join(re.findall(r"[a-z0-9]+", title.lower()))
     log, record = logs / f"{slug}.log", logs / f"{slug}.jsonl"
     for file in (log, record):
         file.unlink(missing_ok=True)
