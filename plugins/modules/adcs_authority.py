@@ -399,7 +399,9 @@ options:
     type: dict
     suboptions:
       path:
-        description: A folder on the CA host, made if it is not there. Each backup gets a folder of its own in it, named by date and time.
+        description: >-
+          A folder on the CA host, made if it is not there. Each backup gets a folder of its own in it, named by date and time, which
+          nobody reads but SYSTEM and Administrators.
         type: str
         required: true
       password:

@@ -92,8 +92,6 @@ class Work:
     given: Words
     chain: Sequence[Certificate] = ()
     """The certificate that came back, then its parents."""
-    shown: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
-    """What the diff shows besides options: name -> before, after."""
 
 
 # ---- what config says

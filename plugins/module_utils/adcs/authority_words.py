@@ -98,7 +98,6 @@ EDIT: Table = {
 }
 """`EditFlags` of the policy module (EDITF_*)."""
 
-SUBJECT_FROM_ATTRIBUTE = EDIT["attribute_subject_alt_name2"]
 ENCRYPTED_REQUESTS = INTERFACE["enforce_encrypted_requests"]
 SID_EXTENSION = "1.3.6.1.4.1.311.25.2"
 

@@ -5,11 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ansible_collections.certlogon.core.plugins.module_utils.errors import SessionLost, UserError
-
-ADMIN_DENIED = 0x80094014
-PROPERTY_EMPTY = 0x80094004
-"""Asked for the certificate of a request that has none."""
+from ansible_collections.certlogon.core.plugins.module_utils.errors import SessionLost
 
 _SERVICE_DOWN = (0x800706BA, 0x800706B5, 0x80094006, 0x80094015)
 
@@ -65,11 +61,3 @@ def raise_if_down(code: int | None, url: str, message: str) -> None:
         raise SessionLost(
             f"{url}: the web enrolment answers, but its certification authority does not (0x{code:08X}); start CertSvc: {message}"
         )
-
-
-class Denied(UserError):
-    """The authority refused this request; asking again would not help."""
-
-    def __init__(self, reason: str, code: int | None) -> None:
-        super().__init__(reason)
-        self.code = code

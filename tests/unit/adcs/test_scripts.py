@@ -52,6 +52,7 @@ COMMANDS = {
     "Install-AdcsCertificationAuthority": "the CA role service",
     "Backup-CARoleService": "the CA's key and database",
     "certutil.exe": "what no cmdlet does: install and renew the CA's certificate, publish and revoke",
+    "icacls.exe": "who may read a backup",
     # web enrolment
     "Import-Module": "WebAdministration, whose drive is used before its first command",
     "Get-Certificate": "the web server's certificate, from the CA",
@@ -237,7 +238,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "adcs_backup": {
         "parameters": {"Path": "D:\\Backup"},
         "secure": {"Password": "a password"},
-        "calls": ["Backup-CARoleService", "Get-ChildItem"],
+        "calls": ["New-Item", "icacls.exe", "Backup-CARoleService", "Get-ChildItem"],
         "result": ["path", "files"],
     },
     "adcs_renew": {"parameters": {"ReuseKeys": True}, "calls": ["certutil.exe", "Start-Service"], "result": ["output"]},
