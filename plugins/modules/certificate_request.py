@@ -241,7 +241,8 @@ options:
           - Whether the CRLs of the certificate are fetched over HTTP and judged (signature, dates, whether it lists the certificate).
           - With V(warn), what is wrong with a CRL is a warning, with V(fail) an error. A certificate that is listed as revoked is
             requested anew with both; one on hold is an error.
-          - CRLs that are only in LDAP are not asked for.
+          - Only CRLs at C(http://) addresses can be fetched. A certificate that names CRLs, but only elsewhere, such as in LDAP, is a
+            warning or an error too; one that names none is not checked.
         type: str
         choices:
           - ignore

@@ -311,7 +311,7 @@ def _failure(found: Situation, decision: Decision, now: datetime) -> str:
     if decision.kind == plans.HELD:
         return decision.reason
     if found.revocation is not None and found.wanted.entry.get("crl_check") == "fail" and decision.kind in (plans.KEEP, plans.REPAIR):
-        return "; ".join(found.revocation.problems)
+        return "; ".join((*found.revocation.problems, "or set crl_check=warn")) if found.revocation.problems else ""
     return ""
 
 

@@ -248,7 +248,8 @@ class Enroller:
             raise UserError(f"the certificate is issued, but on the CRL {found.reason}; ask the authority")
         if found.problems and mode == "fail":
             raise UserError(
-                f"the certificate is issued, but cannot be checked for revocation: {'; '.join(found.problems)}. Run again to take it up"
+                f"the certificate is issued, but cannot be checked for revocation: {'; '.join(found.problems)}; or set crl_check=warn. "
+                "Run again to take it up"
             )
         for problem in found.problems:
             session.warn_once(problem)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -91,7 +91,7 @@ def check(certificate: Any, issuer: Any, source: CrlSource, now: datetime) -> Re
     addresses = description.addresses(certificate, "crl")
     urls = [url for url in addresses if url.lower().startswith("http://")]
     if not urls:
-        return Revocation(NOT_CHECKED)
+        return Revocation(NOT_CHECKED, _out_of_reach(addresses))
     problems: list[str] = []
     verdict: Revocation | None = None
     for url in urls:
@@ -119,6 +119,13 @@ def check(certificate: Any, issuer: Any, source: CrlSource, now: datetime) -> Re
         return Revocation(UNKNOWN, tuple(problems))
     stale = verdict.status == GOOD and bool(problems)
     return Revocation(UNKNOWN if stale else verdict.status, tuple(problems), verdict.reason, verdict.next_update)
+
+
+def _out_of_reach(addresses: Sequence[str]) -> tuple[str, ...]:
+    """A certificate that names no CRL at all, such as a root's, has no problem."""
+    if not addresses:
+        return ()
+    return (f"CRL {' and '.join(addresses)}: cannot be fetched, since only http:// addresses can; give the CA an HTTP CDP",)
 
 
 def _problems(crl: Any, url: str, certificate: Any, issuer: Any, now: datetime) -> list[str]:

@@ -419,6 +419,26 @@ def test_crls(site: Site, crl: Any, problem: str | None):
     assert site.run(site.entry(crl_check="ignore"))["warnings"] == []
 
 
+@pytest.mark.parametrize("url", ["ldap:///CN=Test%20CA,CN=CDP,DC=corp,DC=example?certificateRevocationList", "https://ca1/Test.crl"])
+def test_crls_that_cannot_be_fetched(site: Site, url: str):
+    site.authority.crl_url = url
+    first = site.run(site.entry(crl_check="fail"))
+    assert first["failed"] and "the certificate is issued, but" in first["msg"] and "web1.pem" not in site.files()
+    for expected_change in (True, False):
+        warned = site.run()
+        assert warned["changed"] == expected_change and not warned.get("failed")
+        (warning,) = [warning for warning in warned["warnings"] if "CRL" in warning]
+        assert url in warning and "only http://" in warning and "HTTP CDP" in warning
+    strict = site.run(site.entry(crl_check="fail"))
+    assert strict["failed"] and not strict["changed"]
+    assert url in strict["msg"] and "give the CA an HTTP CDP; or set crl_check=warn" in strict["msg"]
+    assert [warning for warning in site.run(site.entry(crl_check="ignore"))["warnings"] if "CRL" in warning] == []
+
+
+def test_a_certificate_without_cdp_has_no_crl_to_check(site: Site):
+    assert not site.run(site.entry(crl_check="fail")).get("failed")
+
+
 def test_revoked_certificates_are_asked_anew(site: Site):
     site.authority.crl_url = f"{site.server.plain_url}/Test.crl"
     site.server.files["/Test.crl"] = site.authority.crl()
