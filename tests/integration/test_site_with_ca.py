@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -134,8 +135,7 @@ def test_other_tools_see_the_same(ca_lab: Any) -> None:
     [service] = ca_lab.ldbsearch(f"CN={CA},CN=Enrollment Services,{SERVICES}", "(objectClass=*)", "*", scope="base")
     assert ntauth["cacertificate"] == service["cacertificate"]
     assert {b"CorpSmartcardLogon", b"CorpDomainController", b"Machine"} <= set(service["certificatetemplates"])
-    pem = base64.encodebytes(ntauth["cacertificate"][0]).decode()
-    text = f"-----BEGIN CERTIFICATE-----\n{pem}-----END CERTIFICATE-----\n"
+    text = pem(ntauth["cacertificate"][0])
     assert "OK" in ca_lab.run("dc1", "openssl", "verify", "-CAfile", "/srv/files/root-ca.pem", stdin=text).stdout
     script = "openssl s_client -connect dc1.corp.example:636 -verify_return_error -CAfile /srv/files/root-ca.pem < /dev/null"
     assert f"CN={CA}" in ca_lab.run("control", "sh", "-c", script).stdout.replace(" = ", "=")
@@ -150,6 +150,58 @@ def test_a_part_by_tag(site: Callable[..., Any]) -> None:
 def test_renewal_of_what_is_new_renews_nothing(ca_lab: Any, playbook: Callable[..., Any]) -> None:
     run = playbook("certlogon.core.renew", inventory=INVENTORY, timeout=600)
     assert [(task.host, task.task) for task in run.changed] == []
+
+
+def test_a_lost_card_is_revoked(ca_lab: Any, playbook: Callable[..., Any], tmp_path: Path) -> None:
+    """Foreseen, revoked, found on the CRL by those who fetch it, and revoked once; openssl judges."""
+    who, file, files = ca_lab.account("alice.andersson"), tmp_path / "alice.pem", ca_lab.files["folder"]
+    request = {
+        "url": "https://ca1.corp.example/certsrv",
+        "username": who["upn"],
+        "password": who["password"],
+        "ca_path": ca_lab.files["ca_bundle"],
+        "config": [{"path": str(file), "template": "CorpSmartcardLogon", "key": {"type": "rsa"}, "anchor_path": f"{files}/root-ca.pem"}],
+    }
+    playbook([{"certlogon.core.certificate_request": request}])
+    serial = openssl("x509", "-in", str(file), "-noout", "-serial").strip().partition("=")[2]
+    [url] = re.findall(r"URI:(http:\S+\.crl)", openssl("x509", "-in", str(file), "-noout", "-ext", "crlDistributionPoints"))
+
+    def listed() -> dict[str, str]:
+        """Serial number -> reason, from the CRL as clients fetch it."""
+        der = subprocess.run(["curl", "-sf", url], capture_output=True, check=True).stdout
+        (tmp_path / "ca.crl").write_bytes(der)
+        blocks = openssl("crl", "-inform", "DER", "-in", str(tmp_path / "ca.crl"), "-noout", "-text").split("Serial Number: ")[1:]
+        return {block.split()[0]: block for block in blocks}
+
+    def revoke(**keywords: Any) -> Any:
+        given = {"certlogon_revoke_certificate": str(file), "certlogon_revoke_reason": "key_compromise"}
+        return playbook("certlogon.core.revoke", inventory=INVENTORY, variables=given, **keywords)
+
+    assert serial not in listed()
+    foreseen = revoke(check=True)
+    assert [task.host for task in foreseen.changed] == ["ca1.corp.example"]
+    assert [change["name"].upper() for change in foreseen.changed[0]["changes"]] == [serial]
+    assert serial not in listed(), "check mode revokes nothing"
+
+    done = revoke()
+    assert [change["name"].upper() for change in done.task("Revoke and publish")["changes"]] == [serial]
+    assert "Key Compromise" in listed()[serial]
+    command = ["openssl", "verify", "-crl_check", "-CRLfile", "ca.crl", "-partial_chain", "-CAfile", "ca.pem", file.name]
+    [service] = ca_lab.ldbsearch(f"CN={CA},CN=Enrollment Services,{SERVICES}", "(objectClass=*)", "cACertificate", scope="base")
+    (tmp_path / "ca.pem").write_text(pem(service["cacertificate"][0]))
+    verdict = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert verdict.returncode != 0 and "certificate revoked" in verdict.stdout + verdict.stderr
+
+    again = revoke()
+    assert [(task.host, task.task) for task in again.changed] == []
+
+
+def openssl(*arguments: str) -> str:
+    return subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def pem(der: bytes) -> str:
+    return f"-----BEGIN CERTIFICATE-----\n{base64.encodebytes(der).decode()}-----END CERTIFICATE-----\n"
 
 
 @pytest.mark.parametrize(
