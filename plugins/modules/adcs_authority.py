@@ -343,6 +343,8 @@ options:
     description:
       - The parent of a subordinate CA that signs its request at once, such as V(root.corp.example\\Corp Root CA).
       - Left out, the request is written to O(request_path) for somebody to carry.
+      - A parent that is asked online is so far untried against a real CA, at the installation and at a renewal; the file's way is tested
+        on a stand-in for the Windows host.
     type: str
   request_path:
     description:
@@ -384,7 +386,9 @@ options:
           - now
         default: never
       days:
-        description: How many days before the certificate's end it is renewed.
+        description: >-
+          How many days before the certificate's end it is renewed. With O(renewal.when=before_expiry) they must be fewer than it is valid
+          in all, else every run would renew it.
         type: int
         default: 365
       key:

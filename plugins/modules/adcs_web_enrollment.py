@@ -91,7 +91,10 @@ options:
         description: Whether passwords may be sent. Not without O(config[].require_ssl). V(false) by default.
         type: bool
       crl_over_http:
-        description: Whether C(/CertEnroll) is served on port 80. V(true) by default.
+        description: >-
+          Whether C(/CertEnroll) is served on port 80. V(true) by default. V(true) adds the site's binding of port 80 where it is missing.
+          V(false) has C(/CertEnroll) demand TLS, but never takes the binding away, since the site's other pages may be served on it; remove
+          it by hand where nothing else needs it.
         type: bool
       double_escaping:
         description: >-

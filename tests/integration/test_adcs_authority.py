@@ -445,8 +445,14 @@ def test_signed_by_the_offline_root(host: Host, authority: Callable[..., Any], h
 
 def test_subordinate_is_renewed(host: Host, authority: Callable[..., Any], hand_over: Path):
     paths = {"request_path": str(hand_over / "renewed.req"), "certificate_path": str(hand_over / "renewed.pem")}
-    renewal = {"when": "before_expiry", "days": 2000, "key": "new"}
+    # the certificate is valid for 1825 days
+    refused = authority(SUBORDINATE, renewal={"when": "before_expiry", "days": 1825, "key": "new"}, fails=True, **paths)
+    assert "renewal.days is 1825, but the CA's certificate is valid for 1825 days in all" in refused.msg
+    renewal = {"when": "before_expiry", "days": 1500, "key": "new"}
+    assert not authority(SUBORDINATE, renewal=renewal, **paths).changed
+    host.lab.faults(clock_offset=400 * 24 * 3600)
     asked = authority(SUBORDINATE, renewal=renewal, **paths)
+    host.lab.faults()
     assert asked["steps"] == ["renew"] and asked["pending"] and (hand_over / "renewed.req").exists()
     waits = authority(SUBORDINATE, renewal=renewal, **paths)
     assert not waits.changed and waits["pending"]

@@ -436,11 +436,19 @@ def _key(certificate: Certificate) -> bytes:
 
 
 def due(host: State, renewal: Mapping[str, Any] | None) -> bool:
-    """Whether the CA's certificate is to be renewed now."""
-    if not renewal or not host.certificates or host.pending:
+    """Whether the CA's certificate is to be renewed now. Raises `UserError` for a window in which every new certificate would be due."""
+    if not renewal or not host.certificates:
         return False
-    left = host.certificates[-1].not_after - host.now
-    return bool(renewal["when"] == "now" or (renewal["when"] == "before_expiry" and left < timedelta(days=renewal["days"])))
+    last, window = host.certificates[-1], timedelta(days=renewal["days"])
+    life = last.not_after - last.not_before
+    if renewal["when"] == "before_expiry" and life <= window:
+        raise UserError(
+            f"{host.name}: renewal.days is {renewal['days']}, but the CA's certificate is valid for {life.days} days in all, so that "
+            "every run would renew it; give fewer"
+        )
+    if host.pending:
+        return False
+    return bool(renewal["when"] == "now" or (renewal["when"] == "before_expiry" and last.not_after - host.now < window))
 
 
 def unserved(known: Known) -> list[str]:

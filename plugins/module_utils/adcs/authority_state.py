@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -56,6 +57,15 @@ class Request:
     def public_key(self) -> bytes:
         """Its subjectPublicKeyInfo, DER."""
         return public_key(attempt("certificate request", lambda: x509.load_der_x509_csr(self.der)))
+
+    @property
+    def common_name(self) -> str:
+        """Its subject's; empty where there is none, or no request."""
+        try:
+            subject = attempt("certificate request", lambda: x509.load_der_x509_csr(self.der).subject)
+        except FormatError:
+            return ""
+        return next((str(name.value) for name in subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)), "")
 
 
 @dataclass(frozen=True)
@@ -146,10 +156,22 @@ class State:
 
     @property
     def request(self) -> Request | None:
-        """The request that waits: the newest of this CA's."""
+        """The request that waits: the newest of this CA's. Other people's may lie in the same folder."""
         if not self.pending:
             return None
-        return max(self.requests, key=lambda request: request.written, default=None)
+        return max(filter(self._is_own, self.requests), key=lambda request: request.written, default=None)
+
+    def _is_own(self, request: Request) -> bool:
+        """By the file's name, as the registry's RequestFileName has it (the values of certutil -getreg), or by the subject."""
+        pattern = self.ca.get("RequestFileName")
+        if isinstance(pattern, str):
+            host = str(self.ca.get("CAServerName") or self.fqdn)
+            values = {"%1": host, "%2": host.partition(".")[0], "%3": self.active or "", "%4": ""}
+            stem = re.sub("%[1-4]", lambda found: values[found[0]], _stem(pattern))
+            # a renewal's request has the certificate's number (%4), such as (1) or (0-1)
+            if re.fullmatch(re.escape(stem) + r"(\(\d+(-\d+)?\))?", _stem(request.path), re.IGNORECASE):
+                return True
+        return self.name is not None and request.common_name.casefold() == self.name.casefold()
 
     @property
     def is_root(self) -> bool:
@@ -286,6 +308,12 @@ def _bytes(text: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except binascii.Error as error:
         raise ValueError(f"not base64: {text[:40]!r}") from error
+
+
+def _stem(path: str) -> str:
+    """A Windows path's file name without its extension."""
+    name = path.rpartition("\\")[2]
+    return name[:-4] if name.casefold().endswith(".req") else name
 
 
 def _number(value: Any) -> int:

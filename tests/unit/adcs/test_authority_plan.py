@@ -54,7 +54,7 @@ def certificate(key: Any, subject: str = NAME, days: int = 3650, ca: bool = True
     )
     by = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer[0])]) if issuer else name
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(by).public_key(key.public_key()).serial_number(77)
-    builder = builder.not_valid_before(NOW - timedelta(days=1)).not_valid_after(NOW + timedelta(days=days))
+    builder = builder.not_valid_before(NOW - timedelta(days=30)).not_valid_after(NOW + timedelta(days=days))
     builder = builder.add_extension(x509.BasicConstraints(ca, None), critical=True)
     return builder.sign(issuer[1] if issuer else key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
@@ -456,6 +456,37 @@ def test_request_is_handed_over_once():
     assert plan(pending(), {})[0] == []
 
 
+def request_of(subject: str) -> bytes:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
+    made = x509.CertificateSigningRequestBuilder().subject_name(name).sign(OTHER_KEY, hashes.SHA256())
+    return made.public_bytes(serialization.Encoding.PEM)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "file", "content", "own"),
+    [
+        (None, "web.req", request_of("www.corp.example"), False),
+        (None, "any.req", request_of("corp ca"), True),
+        (r"C:\%1_%3%4.req", "web.req", request_of("www.corp.example"), False),
+        (r"C:\%1_%3%4.req", "CA1.corp.example_Corp CA.req", request_of("another"), True),
+        (r"C:\%1_%3%4.req", "ca1.corp.example_Corp CA(1).req", request_of("another"), True),
+        (r"C:\%1_%3%4.req", "ca1.corp.example_Corp CA(0-1).REQ", request_of("another"), True),
+        (r"C:\%1_%3%4.req", "ca1.corp.example_Corp CA 2.req", request_of("another"), False),
+        (r"C:\%2_%3%4.req", "ca1_Corp CA.req", request_of("another"), True),
+        (r"C:\carried.req", "carried(1).req", request_of("another"), True),
+        (r"C:\%1_%3%4.req", "broken.req", b"-----BEGIN CERTIFICATE REQUEST-----\nMAA=\n-----END CERTIFICATE REQUEST-----\n", False),
+    ],
+)
+def test_request_is_the_newest_of_the_authority(pattern: str | None, file: str, content: bytes, own: bool):
+    answer = pending()
+    newer = {"path": f"C:\\{file}", "written": "2026-02-01T00:00:00.0Z", "content": base64.b64encode(content).decode()}
+    answer["requests"] = [newer, *answer["requests"]]
+    if pattern:
+        answer["ca"] |= table(RequestFileName=pattern)
+    found = State.parse(answer).request
+    assert found is not None and found.path == (newer["path"] if own else "C:\\ca.req")
+
+
 def issued(*ders: bytes) -> list[Any]:
     return [certificates.load_one(der) for der in ders]
 
@@ -503,6 +534,8 @@ def test_answer_to_the_request_before_is_no_answer(key: Any):
         ({"when": "now", "days": 1, "key": "new"}, None, ["renew"]),
         ({"when": "before_expiry", "days": 3649, "key": "new"}, None, []),
         ({"when": "before_expiry", "days": 3651, "key": "new"}, None, ["renew"]),
+        ({"when": "before_expiry", "days": 3679, "key": "new"}, None, ["renew"]),
+        ({"when": "now", "days": 3680, "key": "new"}, None, ["renew"]),
         ({"when": "now", "days": 1, "key": "new"}, {"path": "D:\\B\\", "password": "x", "when": "before_renewal"}, ["backup", "renew"]),
         (None, {"path": "D:\\B", "password": "x", "when": "before_renewal"}, []),
         (None, {"path": "D:\\B", "password": "x", "when": "always"}, ["backup"]),
@@ -513,6 +546,13 @@ def test_renewal_and_backup(renewal: Any, backup: Any, steps: list[str]):
     assert found == steps
     if "backup" in steps:
         assert change.after["backup"] == "D:\\B\\20261122T180000Z"
+
+
+def test_endless_renewal_is_refused():
+    """The certificate is valid for 3680 days in all."""
+    renewal = {"when": "before_expiry", "days": 3680, "key": "new"}
+    with pytest.raises(UserError, match=r"Corp CA: renewal.days is 3680, but the CA's certificate is valid for 3680 days in all"):
+        plan(configured(), {}, renewal=renewal)
 
 
 @pytest.mark.parametrize(
