@@ -21,6 +21,20 @@ RESTART = "sh /usr/local/sbin/restart-samba"
 SOURCES = "/root/crl-sources"
 MADE = "/etc/samba/certlogon /var/lib/certlogon /usr/local/sbin/certlogon-crl /etc/cron.d/certlogon-crl"
 KEPT = ("/etc/samba/smb.conf", "/etc/krb5.conf")
+# What an earlier run of the role in this lab left on dc1 is set aside, and dc1 shown as the lab made it.
+SET_ASIDE = f"""set -e
+for file in {" ".join(KEPT)}; do cp -p $file $file.before; done
+for path in {MADE}; do [ ! -e $path ] || mv $path $path.before; done
+sed -i '/^# BEGIN certlogon/,/^# END certlogon/d' /etc/krb5.conf
+cd /etc/samba
+sed -i 's,certlogon/current/cert.pem,tls/dc.pem,; s,certlogon/current/key.pem,tls/dc.key,; s,certlogon/current/ca.pem,tls/ca.pem,' smb.conf
+cmp -s smb.conf smb.conf.before || {RESTART}
+"""
+PUT_BACK = f"""
+rm -rf {MADE} {SOURCES}
+for path in {" ".join(KEPT)} {MADE}; do [ ! -e $path.before ] || mv $path.before $path; done
+{RESTART}
+"""
 
 
 class Controller:
@@ -118,14 +132,14 @@ def controller(lab: Any, run_resource: Callable[..., dict[str, Any]], folder: Pa
     kind = TrustedCertificates()
     before = run_resource(kind, state="gathered")["gathered"]
     found = Controller(lab, folder)
-    found.shell("".join(f"cp -p {file} {file}.before; " for file in KEPT))
+    found.shell(SET_ASIDE)
     try:
         stores = {"root": "root_ca", "intermediate": "issuing_ca", "ntauth": "issuing_ca"}
         run_resource(kind, [{"store": store, "certificates": [{"path": lab.files[name]}]} for store, name in stores.items()], "replaced")
         found.publish()
         yield found
     finally:
-        found.shell("".join(f"mv {file}.before {file}; " for file in KEPT) + f"rm -rf {MADE} {SOURCES}; {RESTART}")
+        found.shell(PUT_BACK)
         known = {entry["store"] for entry in before}
         empty = [{"store": store, "certificates": []} for store in ("root", "intermediate", "ntauth") if store not in known]
         run_resource(kind, before + empty, "replaced")
