@@ -11,6 +11,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,35 +31,20 @@ CONTENDERS = ("certlogon", "community.general", "samba-tool", "floor")
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="certlogon bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few rounds, small counts; docs/benchmarks.md is not written")
-    parser.add_argument("--keep", action="store_true", help="leave the lab running")
-    parser.add_argument("--render", action="store_true", help="only write docs/benchmarks.md again from the last run's results")
+    parser.add_argument("--keep", action="store_true", help="leave the labs running")
+    parser.add_argument("--only", choices=PARTS, action="append", help="measure this part; the page keeps what it has of the others")
+    parser.add_argument("--render", action="store_true", help="only write docs/benchmarks.md again from the last runs' results")
     options = parser.parse_args(arguments)
-    if not options.render:
-        measure(quick=options.quick, keep=options.keep)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for part in () if options.render else options.only or PARTS:
+        PARTS[part](Progress(), quick=options.quick, keep=options.keep)
+        (FOLDER / "machine.json").write_text(json.dumps(machine(), indent=1) + "\n")
     if not options.quick:
-        results = json.loads((FOLDER / "results.json").read_text())
+        found = [FOLDER / name for name in RESULTS if (FOLDER / name).exists()]
+        results = [row for file in found for row in json.loads(file.read_text())]
         (settings.CHECKOUT / "docs/benchmarks.md").write_text(page(results, json.loads((FOLDER / "machine.json").read_text())))
         print("written: docs/benchmarks.md")
     return 0
-
-
-def measure(*, quick: bool, keep: bool) -> None:
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    progress = Progress()
-    with progress.step("the peers' own environment (community.general, python-ldap)"):
-        interpreter = peers()
-    lab = Lab(NAME)
-    lab.down()
-    lab.up(progress)
-    try:
-        run(lab, interpreter, quick=quick)
-    finally:
-        if not keep:
-            lab.down()
-    enroll(progress, quick=quick, keep=keep)
-    site(progress, quick=quick, keep=keep)
-    renewal(quick=quick)
-    (FOLDER / "machine.json").write_text(json.dumps(machine(), indent=1) + "\n")
 
 
 def peers() -> Path:
@@ -80,63 +66,57 @@ def peers() -> Path:
     return interpreter
 
 
-def run(lab: Lab, interpreter: Path, *, quick: bool) -> None:
+def domain(progress: Progress, *, quick: bool, keep: bool) -> None:
+    """Templates and policies, beside what a user would otherwise pick."""
+    with progress.step("the peers' own environment (community.general, python-ldap)"):
+        interpreter = peers()
+    on_a_lab(progress, NAME, "tests.benchmarks", ["--ldap-interpreter", str(interpreter)], quick=quick, keep=keep)
+
+
+def certificates(progress: Progress, *, quick: bool, keep: bool) -> None:
+    """Certificates by web enrolment, and a CA host that is as it should be."""
+    on_a_lab(progress, f"{NAME}-ca", "tests.benchmarks.certificates", [], ca=True, quick=quick, keep=keep)
+
+
+def site(progress: Progress, *, quick: bool, keep: bool) -> None:
+    """The whole of certlogon.core.site, first run and second, on a fresh lab."""
+    on_a_lab(progress, f"{NAME}-site", "tests.benchmarks.site", [], ca=True, quick=quick, keep=keep)
+
+
+def renewal(progress: Progress, *, quick: bool, keep: bool) -> None:
+    """The renewal check of many files, which needs no lab."""
+    measured([sys.executable, "-m", "tests.benchmarks.renewal", str(FOLDER)] + ["--quick"] * quick, os.environ)
+
+
+PARTS = {"domain": domain, "certificates": certificates, "site": site, "renewal": renewal}
+RESULTS = ("results.json", "results-certificates.json", "results-site.json", "results-renewal.json")
+
+
+def on_a_lab(progress: Progress, name: str, module: str, options: list[str], *, quick: bool, keep: bool, ca: bool = False) -> None:
+    """Run a benchmark in a fresh lab of its own."""
+    lab = Lab(name)
+    lab.down()
+    lab.up(progress, ca=ca)
     status = lab.status()
     account = status["accounts"]["administrator"]
     environment = os.environ | {
-        "CERTLOGON_LAB": NAME,
+        "CERTLOGON_LAB": name,
         "CERTLOGON_SERVER": status["hosts"]["dc1"]["fqdn"],
         "CERTLOGON_USERNAME": account["upn"],
         "CERTLOGON_PASSWORD": account["password"],
         "CERTLOGON_CA_PATH": status["files"]["ca_bundle"],
     }
-    command = [sys.executable, "-m", "lab", "exec", "--name", NAME, "machine", "--", sys.executable, "-m", "tests.benchmarks", str(FOLDER)]
-    command += ["--ldap-interpreter", str(interpreter)] + ["--quick"] * quick
+    command = [sys.executable, "-m", "lab", "exec", "--name", name, "machine", "--", sys.executable, "-m", module, str(FOLDER), *options]
+    try:
+        measured(command + ["--quick"] * quick, environment)
+    finally:
+        if not keep:
+            lab.down()
+
+
+def measured(command: list[str], environment: Mapping[str, str]) -> None:
     if subprocess.run(command, env=environment, cwd=settings.CHECKOUT, check=False).returncode:
-        raise LabError(f"the benchmarks did not end well; their logs are in {FOLDER}")
-
-
-def enroll(progress: Progress, *, quick: bool, keep: bool) -> None:
-    """The certificates, on a lab with the stand-in for the CA host; their rows are added to the others."""
-    lab = Lab(f"{NAME}-ca")
-    lab.down()
-    lab.up(progress, ca=True)
-    command = [sys.executable, "-m", "lab", "exec", "--name", lab.name, "machine", "--", sys.executable, "-m"]
-    command += ["tests.benchmarks.certificates", str(FOLDER)] + ["--quick"] * quick
-    try:
-        if subprocess.run(command, env=os.environ | {"CERTLOGON_LAB": lab.name}, cwd=settings.CHECKOUT, check=False).returncode:
-            raise LabError(f"the benchmark of certificates did not end well; its log is {FOLDER}/last.log")
-    finally:
-        if not keep:
-            lab.down()
-    rows = [json.loads((FOLDER / name).read_text()) for name in ("results.json", "results-certificates.json")]
-    (FOLDER / "results.json").write_text(json.dumps([*rows[0], *rows[1]], indent=1) + "\n")
-
-
-def site(progress: Progress, *, quick: bool, keep: bool) -> None:
-    """The whole of certlogon.core.site, first run and second, on a fresh lab with the stand-in for the CA host."""
-    lab = Lab(f"{NAME}-site")
-    lab.down()
-    lab.up(progress, ca=True)
-    command = [sys.executable, "-m", "lab", "exec", "--name", lab.name, "machine", "--", sys.executable, "-m"]
-    command += ["tests.benchmarks.site", str(FOLDER)] + ["--quick"] * quick
-    try:
-        if subprocess.run(command, env=os.environ | {"CERTLOGON_LAB": lab.name}, cwd=settings.CHECKOUT, check=False).returncode:
-            raise LabError(f"the benchmark of the whole site did not end well; its log is {FOLDER}/last.log")
-    finally:
-        if not keep:
-            lab.down()
-    rows = [json.loads((FOLDER / name).read_text()) for name in ("results.json", "results-site.json")]
-    (FOLDER / "results.json").write_text(json.dumps([*rows[0], *rows[1]], indent=1) + "\n")
-
-
-def renewal(*, quick: bool) -> None:
-    """The renewal check of many files, which needs no lab; its row is added to the others."""
-    command = [sys.executable, "-m", "tests.benchmarks.renewal", str(FOLDER)] + ["--quick"] * quick
-    if subprocess.run(command, cwd=settings.CHECKOUT, check=False).returncode:
-        raise LabError(f"the benchmark of the renewal check did not end well; its logs are in {FOLDER}")
-    rows = [json.loads((FOLDER / name).read_text()) for name in ("results.json", "results-renewal.json")]
-    (FOLDER / "results.json").write_text(json.dumps([*rows[0], *rows[1]], indent=1) + "\n")
+        raise LabError(f"a benchmark did not end well: {' '.join(command)}; its logs are in {FOLDER}")
 
 
 def machine() -> dict[str, Any]:
