@@ -222,7 +222,7 @@ def units(job: Job) -> None:
     copy = collection_copy(job)
     link_vectors(job, copy)
     # tests/unit/lab is about what is beside the collection; step "unit" runs it
-    command = [BIN / "ansible-test", "units", "--python", VERSION, "--color", "no", "--exclude", "tests/unit/lab/"]
+    command: list[str | Path] = [BIN / "ansible-test", "units", "--python", VERSION, "--color", "no", "--exclude", "tests/unit/lab/"]
     code = job.run(command, cwd=copy, ends=None)
     job.tests = junit_tally((copy / "tests/output/junit").glob("*.xml"))
     if code:
