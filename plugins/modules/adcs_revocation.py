@@ -141,6 +141,32 @@ changes:
       description: Why it failed.
       type: str
       returned: on failure
+certificates:
+  description: Every certificate that O(config) names, those among them that need no change included, for steps that follow.
+  returned: O(state=merged)
+  type: list
+  elements: dict
+  contains:
+    serial:
+      description: Its serial number.
+      type: str
+      returned: always
+      sample: 1a000000057c0de5ff
+    requester:
+      description: The account that it was issued to, in the form C(DOMAIN\name).
+      type: str
+      returned: always
+      sample: CORP\alice.andersson
+    common_name:
+      description: The common name in its subject.
+      type: str
+      returned: always
+      sample: Alice Andersson
+    status:
+      description: The status that O(config) names.
+      type: str
+      returned: always
+      sample: revoked
 gathered:
   description: The status of certificates, in the form that O(config) accepts.
   returned: O(state=gathered)

@@ -61,6 +61,7 @@ class CertificateRevocation(HostResource[Known]):
         self._publish = True
         self._config = ""
         self._deltas = False
+        self._named: dict[str, Words] = {}
 
     def check(self, params: Mapping[str, Any]) -> None:
         problems = Problems()
@@ -138,6 +139,12 @@ class CertificateRevocation(HostResource[Known]):
         for entry in params["config"]:
             try:
                 for row in self._rows(entry, current):
+                    self._named[row.serial] = {
+                        "serial": stored(row.serial),
+                        "requester": row.requester,
+                        "common_name": row.common_name,
+                        "status": entry["status"],
+                    }
                     change = self._change(entry, row, current)
                     before = wanted.get(row.serial)
                     if before is not None and (change is None or before.after != change.after):
@@ -207,6 +214,9 @@ class CertificateRevocation(HostResource[Known]):
         parameters |= {"Serial": change.name, "Reason": step.reason}
         doing = f"certificate {change.name}: {'releasing' if step.reason == RELEASE else 'revoking'} it"
         session.run("adcs_revoke", parameters, doing=doing, remedies=REMEDIES)
+
+    def returns(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        return {"certificates": list(self._named.values())} if params["state"] == "merged" else {}
 
     def render(self, params: Mapping[str, Any]) -> list[Words]:
         found = []
