@@ -14,7 +14,10 @@ from lab.errors import LabError
 from lab.labs import DEFAULT_NAME, Lab, all_labs
 from lab.progress import Progress
 
-EXTRAS = "dc2: a second domain controller; ca1: the stand-in for the Windows CA host (the domain is bare then, and dc1 has SSH)"
+EXTRAS = (
+    "dc2: a second domain controller; ca1: the stand-in for the Windows CA host (the domain is bare then, and dc1 has SSH); "
+    "vpn: an appliance, a gateway, a client and a server behind them"
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,16 +33,16 @@ def parser() -> argparse.ArgumentParser:
         return added
 
     up = command("up", "Start the lab; does nothing if it runs.")
-    up.add_argument("--with", dest="extras", action="append", choices=["dc2", "ca1"], default=[], help=EXTRAS)
+    up.add_argument("--with", dest="extras", action="append", choices=["dc2", "ca1", "vpn"], default=[], help=EXTRAS)
     up.add_argument("--bare", action="store_true", help="no enrollment service objects in the directory")
     status = command("status", "What runs, where, and with which accounts.")
     status.add_argument("--json", action="store_true", help="for other tools; contains the passwords")
     execute = command("exec", "Run a command (default: a shell) on a host; HOST machine: this machine's files, the lab's network.")
     execute.add_argument("--online", action="store_true", help="with the machine's network instead of the lab's")
-    execute.add_argument("host", metavar="HOST", help="dc1, dc2, ca1, control or machine")
+    execute.add_argument("host", metavar="HOST", help="dc1, dc2, ca1, vpn1, gw1, client1, inner1, control or machine")
     execute.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD")
-    command("kill", "SIGKILL samba on a domain controller, or the stand-in on ca1.").add_argument("host", metavar="HOST")
-    command("start", "Start samba on a domain controller, or the stand-in on ca1, again.").add_argument("host", metavar="HOST")
+    command("kill", "SIGKILL samba on a domain controller, the stand-in on ca1 or vpn1, all on gw1.").add_argument("host", metavar="HOST")
+    command("start", "Start what kill ended.").add_argument("host", metavar="HOST")
     command("list", "All labs on this machine.")
     prepare = command("prepare", "Make what `up` starts from (the Debian root, the domain's snapshot); start nothing.")
     prepare.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
@@ -94,7 +97,9 @@ def run(options: argparse.Namespace) -> int:
 
 def up(lab: Lab, options: argparse.Namespace) -> int:
     progress = Progress()
-    started = lab.up(progress, second_dc="dc2" in options.extras, bare=options.bare, ca="ca1" in options.extras)
+    started = lab.up(
+        progress, second_dc="dc2" in options.extras, bare=options.bare, ca="ca1" in options.extras, vpn="vpn" in options.extras
+    )
     progress.say(f"lab {lab.name!r} is up after {progress.seconds:.1f} s" if started else f"lab {lab.name!r} is running already")
     return 0
 
@@ -111,6 +116,8 @@ def table(status: dict[str, Any]) -> str:
         lines.append("accounts, with passwords in " + status["files"]["accounts"])
         for name in ("administrator", "plain.user", "policy.editor", "domain.admin"):
             lines.append(f"  {name:22} {status['accounts'][name]['purpose']}")
+        if "vpn_admin" in status["accounts"]:
+            lines.append(f"  {'vpn_admin':22} {status['accounts']['vpn_admin']['purpose']}")
         lines.append(f"CA certificates in {status['files']['folder']}, logs in {status['files']['logs']}")
     return "\n".join(lines)
 

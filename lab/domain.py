@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +52,21 @@ KRB5_CONF = f"""\
 """
 
 
-def hosts_file(plan: settings.HostPlan) -> str:
-    return f"127.0.0.1 localhost\n::1 localhost\n{plan.address} {plan.fqdn} {plan.name}\n"
+def hosts_file(plan: settings.HostPlan, others: Iterable[settings.HostPlan] = ()) -> str:
+    lines = ["127.0.0.1 localhost", "::1 localhost"]
+    for each in (plan, *(other for other in others if other != plan)):
+        lines.append(f"{each.address} {each.fqdn} {each.name}")
+        lines += [f"{address} {name}" for name, address in each.aliases]
+    return "\n".join(lines) + "\n"
 
 
-def host_files(plan: settings.HostPlan, resolvers: list[str]) -> dict[str, str]:
+def host_files(plan: settings.HostPlan, resolvers: list[str], others: Iterable[settings.HostPlan] = ()) -> dict[str, str]:
+    """`others`: hosts that it knows without DNS."""
     resolv = f"search {settings.DNS_DOMAIN}\n" + "".join(f"nameserver {address}\n" for address in resolvers)
     restart = {RESTART_SAMBA: (HERE / "guest/restart-samba").read_text()} if plan.name in ("dc1", "dc2") else {}
     return restart | {
         "/etc/hostname": f"{plan.name}\n",
-        "/etc/hosts": hosts_file(plan),
+        "/etc/hosts": hosts_file(plan, others),
         "/etc/resolv.conf": resolv,
         "/etc/krb5.conf": KRB5_CONF,
         # The SASL library asks for a reverse lookup of its own, which the domain does not answer.

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lab import ca_host, domain, processes, root, settings, ssh
+from lab import ca_host, domain, processes, root, settings, ssh, vpn_hosts
 from lab.errors import LabError
 from lab.processes import Keeper, Process
 from lab.progress import Progress
@@ -28,6 +28,7 @@ class Lab:
     def __init__(self, name: str = DEFAULT_NAME) -> None:
         self.name = settings.check_name(name)
         self.folder = settings.state_dir() / name
+        self.known: list[settings.HostPlan] = []  # hosts whom the others shall know without DNS
 
     # ---- what is there
 
@@ -67,19 +68,26 @@ class Lab:
 
     # ---- up and down
 
-    def up(self, progress: Progress, *, second_dc: bool = False, bare: bool = False, ca: bool = False) -> bool:
-        """Start the lab; False if it runs already. `ca`: with ca1, in a bare domain, and SSH on dc1."""
+    def up(self, progress: Progress, *, second_dc: bool = False, bare: bool = False, ca: bool = False, vpn: bool = False) -> bool:
+        """Start the lab; False if it runs already. `ca`: with ca1, in a bare domain, and SSH on dc1. `vpn`: with the hosts of a VPN."""
         with self.lock():
             if self.running():
                 return False
             self.remove()
             snapshot = domain.ensure_snapshot(progress, bare=bare or ca)
+            layers = [root.ensure_layer(progress, root.VPN)] if vpn else []
             self.folder.mkdir(parents=True, mode=0o700)
             (self.folder / "logs").mkdir()
-            keeper = Keeper(f"certlogon-lab {self.name}", using=[snapshot, root.path()])
+            keeper = Keeper(f"certlogon-lab {self.name}", using=[snapshot, root.path(), *layers])
             try:
                 shutil.copy(snapshot / "accounts.json", self.folder / "accounts.json")
+                self.known = [settings.HOSTS[name] for name in present(second_dc, ca)] if vpn else []
                 hosts = self.start_hosts(progress, keeper.process, snapshot, second_dc)
+                if vpn:
+                    keeper.add_inner_network()
+                    resolvers = [domain.DC1.address]
+                    lower = [*layers, root.path()]
+                    hosts |= vpn_hosts.start(progress, lambda name: self.boot(keeper.process, name, lower, resolvers), self.folder)
                 if ca:
                     hosts["ca1"] = self.start_ca(progress, keeper.process, snapshot, hosts["dc1"])
                 self.record_file.write_text(
@@ -131,9 +139,9 @@ class Lab:
     def boot(self, keeper: Process, name: str, lower: Sequence[Path], resolvers: list[str]) -> Process:
         plan = settings.HOSTS[name]
         binds = [(self.folder / "files", "/srv/files")]
-        if name in ("control", "ca1"):
+        if name in ("control", "ca1", "vpn1"):
             binds.append((settings.CHECKOUT, "/srv/certlogon"))
-        files = domain.host_files(plan, resolvers)
+        files = domain.host_files(plan, resolvers, self.known)
         return processes.start_host(keeper, plan, self.folder / "hosts" / name, lower, files, binds, f"certlogon-lab {self.name}")
 
     def down(self) -> bool:
@@ -196,16 +204,21 @@ class Lab:
     # ---- faults
 
     def kill(self, host: str) -> None:
-        """SIGKILL samba on a host (on ca1: the stand-in), with all else that runs there; the host stays."""
-        self.require_dc(host)
-        self.run(host, "sh", "-c", ca_host.KILL if host == "ca1" else KILL_SAMBA, check=False)
+        """SIGKILL samba on a host (on ca1, vpn1: the stand-in), with all else that runs there; the host stays."""
+        self.require_service(host)
+        kill = vpn_hosts.KILL if host in settings.VPN_HOSTS else ca_host.KILL if host == "ca1" else KILL_SAMBA
+        self.run(host, "sh", "-c", kill, check=False)
 
-    def require_dc(self, host: str) -> None:
+    def require_service(self, host: str) -> None:
         if host == "control":
             raise LabError("control is no domain controller: there is no samba on it")
 
     def start(self, host: str) -> None:
-        self.require_dc(host)
+        """Start what `kill` ended; on a host of the VPN, what it started with: kill and start are a reboot."""
+        self.require_service(host)
+        if host in settings.VPN_HOSTS:
+            vpn_hosts.start_again(host, self.host(host), self.folder)
+            return
         if host == "ca1":
             if ca_host.runs(self.host(host)):
                 raise LabError("the stand-in runs on ca1 already")
@@ -262,6 +275,8 @@ class Lab:
             "running": process.alive,
             "purpose": plan.purpose,
         }
+        if name in settings.VPN_HOSTS:
+            status |= vpn_hosts.status(name, process, self.folder)
         if name == "ca1":
             status |= {"service": ca_host.runs(process), "winrm_port": settings.WINRM_PORT, "log": str(self.log(name))}
         if name in settings.DOMAIN_CONTROLLERS:
@@ -273,6 +288,11 @@ class Lab:
                 "smb_conf": f"/proc/{process.pid}/root/etc/samba/smb.conf",
             }
         return status
+
+
+def present(second_dc: bool, ca: bool) -> list[str]:
+    """The names of a lab's hosts where it has those of a VPN."""
+    return ["dc1", *(["dc2"] if second_dc else []), *(["ca1"] if ca else []), *settings.VPN_HOSTS, "control"]
 
 
 def all_labs() -> list[Lab]:

@@ -128,6 +128,10 @@ class Keeper:
         )
         network(self.process.pid, ["link set lab0 up"])
 
+    def add_inner_network(self) -> None:
+        """A second bridge, for the hosts behind the VPN gateways. It has no address: nothing but a gateway leads there."""
+        network(self.process.pid, ["link add lab1 type bridge", "link set lab1 up"])
+
     def keep(self) -> None:
         """From here on the lab outlives us."""
         assert self._starter.stdin is not None
@@ -157,7 +161,7 @@ def start_host(
     read_only_binds: Sequence[tuple[Path, str]],
     label: str,
 ) -> Process:
-    """A host with its namespaces, its overlay over `lower` (topmost first) and its address on the lab's bridge."""
+    """A host with its namespaces, its overlay over `lower` (topmost first) and its addresses on the lab's bridges."""
     spec: dict[str, Any] = {
         "keeper": keeper.pid,
         "hostname": plan.name,
@@ -174,18 +178,24 @@ def start_host(
     if not started.stdout.strip():
         raise LabError(f"{plan.name} does not start: {started.stderr.strip()}")
     host = Process.of(int(started.stdout))
-    link = f"to-{plan.name}"
-    network(keeper.pid, [f"link add {link} type veth peer name eth0 netns {host.pid}", f"link set {link} master lab0 up"])
-    network(
-        host.pid,
-        [
-            "link set lo up",
-            f"addr add {plan.address}/{settings.PREFIX_LENGTH} dev eth0",
-            "link set eth0 up",
-            f"route add default via {settings.GATEWAY}",
-        ],
-    )
+    outside, inside = network_commands(plan, host.pid)
+    network(keeper.pid, outside)
+    network(host.pid, inside)
     return host
+
+
+def network_commands(plan: settings.HostPlan, pid: int) -> tuple[list[str], list[str]]:
+    """For `ip`: in the keeper's network and then in the host's. eth0 is on the lab's network, where the host has an address there."""
+    links = [("lab0", (plan.address, *plan.further))] if plan.address != plan.inner else []
+    links += [("lab1", (plan.inner,))] if plan.inner else []
+    outside, inside = [], ["link set lo up"]
+    for number, (bridge, addresses) in enumerate(links):
+        link = f"to-{plan.name}" + (f"-{number}" if number else "")
+        outside += [f"link add {link} type veth peer name eth{number} netns {pid}", f"link set {link} master {bridge} up"]
+        inside += [f"addr add {address}/{settings.PREFIX_LENGTH} dev eth{number}" for address in addresses]
+        inside += [f"link set eth{number} up"]
+        inside += [f"route add default via {settings.GATEWAY}"] if bridge == "lab0" else []
+    return outside, inside
 
 
 def entering(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Debian 13 root that all hosts share: made once by debootstrap, kept in the cache, never written to again."""
+"""The Debian 13 root that all hosts share, and layers over it for some: made once, kept in the cache, never written to again."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab import settings
@@ -52,6 +53,32 @@ path-exclude=/usr/share/info/*
 APT_GROUPS = ("http", "https", "ftp", "ForceIPv4", "ForceIPv6", "Retries", "Check-Valid-Until", "Check-Date", "Proxy")
 
 
+@dataclass(frozen=True)
+class Layer:
+    """Packages over the shared root, made when the first host wants them."""
+
+    name: str
+    purpose: str
+    packages: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        digest = hashlib.sha256(repr((key(), self.packages)).encode())
+        return settings.cache_dir() / f"layer-{self.name}-{digest.hexdigest()[:12]}"
+
+
+VPN = Layer(
+    "vpn",
+    "VPN gateways and their users",
+    (
+        # the gateways, and what the stand-in for an appliance is made of
+        *("ocserv", "nginx-light", "haproxy", "python3-apt", "python3-yaml"),
+        # a user's computer
+        *("openconnect", "vpnc-scripts", "p11-kit", "p11-kit-modules", "curl", "chromium", "xvfb", "xdotool", "libnss3-tools"),
+    ),
+)
+
+
 def key() -> str:
     text = repr((FORMAT, SUITE, PACKAGES, platform.machine(), DPKG_SETTINGS))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -79,6 +106,18 @@ def ensure(progress: Progress) -> Path:
             sweep("root-*.tmp")
             build(progress)
     return path()
+
+
+def ensure_layer(progress: Progress, layer: Layer) -> Path:
+    """The layer's folder, to be mounted over the root's; built if it is not there."""
+    ensure(progress)
+    if layer.path.is_dir():
+        return layer.path
+    with cache_lock():
+        if not layer.path.is_dir():
+            sweep("layer-*.tmp")
+            build_layer(progress, layer)
+    return layer.path
 
 
 def sweep(pattern: str) -> None:
@@ -120,25 +159,48 @@ def build(progress: Progress) -> None:
         contained(["debootstrap", "--variant=minbase", "--include=ca-certificates", SUITE, str(work), mirror], log)
     prepare(work, SUITE, mirror, security)
     with progress.step(f"{len(PACKAGES)} packages for the lab's hosts"):
-        script = "\n".join(
-            (
-                "set -e",
-                "mount -t proc proc /proc",
-                "export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8",
-                "update-ca-certificates",
-                "apt-get -q update",
-                f"apt-get -q -y --no-install-recommends install {' '.join(PACKAGES)}",
-                "apt-get clean",
-                "rm -rf /var/lib/apt/lists/* /etc/samba/smb.conf",
-            )
-        )
-        contained(["chroot", str(work), "sh", "-c", script], log)
+        contained(["chroot", str(work), "sh", "-c", installation(PACKAGES)], log)
     work.rename(path())
     prune("root-*", path())
 
 
+def installation(packages: Sequence[str]) -> str:
+    return "\n".join(
+        (
+            "set -e",
+            "mount -t proc proc /proc",
+            "export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8",
+            "update-ca-certificates",
+            "apt-get -q update",
+            f"apt-get -q -y --no-install-recommends install {' '.join(packages)}",
+            "apt-get clean",
+            "rm -rf /var/lib/apt/lists/* /etc/samba/smb.conf",
+        )
+    )
+
+
+def build_layer(progress: Progress, layer: Layer) -> None:
+    work = layer.path.with_suffix(".tmp")
+    for name in ("root", "work", "upper", *(f"upper/{folder}" for folder in PREPARED)):
+        (work / name).mkdir(parents=True)
+        (work / name).chmod(0o755)
+    prepare(work / "upper", SUITE, *mirrors())
+    log = settings.cache_dir() / f"layer-{layer.name}-build.log"
+    log.unlink(missing_ok=True)
+    options = f"lowerdir={path()},upperdir={work}/upper,workdir={work}/work"
+    mounting = 'mount -t overlay overlay -o "$1" "$2" && exec chroot "$2" sh -c "$3"'
+    with progress.step(f"{len(layer.packages)} packages for {layer.purpose}"):
+        contained(["sh", "-c", mounting, "sh", options, f"{work}/root", installation(layer.packages)], log)
+    (work / "upper").rename(layer.path)
+    shutil.rmtree(work)
+    prune(f"layer-{layer.name}-*", layer.path)
+
+
+PREPARED = ("etc", "etc/apt", "etc/apt/apt.conf.d", "etc/dpkg", "etc/dpkg/dpkg.cfg.d", "usr", "usr/sbin")
+
+
 def prepare(root: Path, suite: str, mirror: str, security: str | None) -> None:
-    """Let the root reach the mirror as the machine does, and start no service."""
+    """Let a root (or a layer that has the folders PREPARED) reach the mirror as the machine does, and start no service."""
     lines = [f"deb {mirror} {suite} main", f"deb {mirror} {suite}-updates main"]
     if security:
         lines.append(f"deb {security} {suite}-security main")

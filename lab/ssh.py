@@ -38,7 +38,8 @@ def prepare(host: Process, plan: settings.HostPlan, folder: Path) -> None:
     (folder / "id_ed25519").touch(mode=0o600)
     (folder / "id_ed25519").write_text(private + end)
     key = " ".join(public.split()[:2])
-    (folder / "known_hosts").write_text("".join(f"{name} {key}\n" for name in (plan.fqdn, plan.name, plan.address)))
+    names = (plan.fqdn, plan.name, plan.address, *(alias for alias, _ in plan.aliases))
+    (folder / "known_hosts").write_text("".join(f"{name} {key}\n" for name in names))
 
 
 def start(host: Process, log: Path) -> None:
@@ -52,8 +53,8 @@ def runs(host: Process) -> bool:
     return subprocess.run(processes.entering(host, ["pgrep", "-x", "sshd"]), capture_output=True, check=False).returncode == 0
 
 
-def files(folder: Path) -> dict[str, str]:
+def files(folder: Path, prefix: str = "") -> dict[str, str]:
     """For the lab's status; empty where this lab has no SSH."""
     if not folder.is_dir():
         return {}
-    return {"ssh_key": str(folder / "id_ed25519"), "ssh_known_hosts": str(folder / "known_hosts")}
+    return {f"{prefix}ssh_key": str(folder / "id_ed25519"), f"{prefix}ssh_known_hosts": str(folder / "known_hosts")}
