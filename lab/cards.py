@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Smart cards of the lab: SoftHSM tokens on its control host, where the card readers are.
+"""Smart cards of the lab: SoftHSM tokens on its control host, where the card readers are, or on another one.
 
     box = CardBox.of_lab(lab)                 # as this machine reaches them
     card = box.make("alice.andersson")        # once; random PINs
     card.uri, box.environment                 # for Ansible here
     box.inside.card("alice.andersson"), box.inside.environment  # the same for commands on control
+    CardBox.of_lab(lab, host="client1")       # cards of a VPN's user
 
-A box is the folder /var/lib/cards on control: `softhsm2.conf`, `tokens/`, and for each card `NAME.pin` and `NAME.so-pin`, for root only.
+A box is the folder /var/lib/cards on its host: `softhsm2.conf`, `tokens/`, and for each card `NAME.pin` and `NAME.so-pin`, for root only.
 The machine reaches the same files through the host's process, so a card is on both sides at once, and gone with the lab.
 """
 
@@ -71,11 +72,12 @@ class CardBox:
         self.inside = inside or self
 
     @classmethod
-    def of_lab(cls, lab: Lab, inside: str = FOLDER) -> CardBox:
-        """The lab's cards, as this machine sees them; another folder on control is another box."""
-        there = cls(Path(inside), lambda script, text: _on_control(lab, script, text))
-        folder = Path(f"/proc/{lab.host('control').pid}/root{inside}")
-        configuration = lab.folder / f"softhsm2{inside.removeprefix(FOLDER).replace('/', '-')}.conf"
+    def of_lab(cls, lab: Lab, inside: str = FOLDER, host: str = "control") -> CardBox:
+        """The lab's cards, as this machine sees them; another folder, or another host, is another box."""
+        there = cls(Path(inside), lambda script, text: _on_host(lab, host, script, text))
+        folder = Path(f"/proc/{lab.host(host).pid}/root{inside}")
+        name = ("" if host == "control" else f"-{host}") + inside.removeprefix(FOLDER).replace("/", "-")
+        configuration = lab.folder / f"softhsm2{name}.conf"
         configuration.write_text(f"directories.tokendir = {folder}/tokens\nobjectstore.backend = file\nlog.level = ERROR\n")
         return cls(folder, there._run_script, configuration, there)
 
@@ -118,6 +120,6 @@ def _here(script: str, text: str) -> str:
     return done.stderr.strip() if done.returncode else ""
 
 
-def _on_control(lab: Lab, script: str, text: str) -> str:
-    done = lab.run("control", "python3", "-c", script, stdin=text, check=False)
+def _on_host(lab: Lab, host: str, script: str, text: str) -> str:
+    done = lab.run(host, "python3", "-c", script, stdin=text, check=False)
     return done.stderr.strip() if done.returncode else ""
