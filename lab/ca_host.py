@@ -47,7 +47,7 @@ def ntlm_lines(accounts: Mapping[str, Mapping[str, str]]) -> list[str]:
     """`DOMAIN:user:password` for each way of writing an account: CORP\\user, corp.example\\user, user@corp.example."""
     lines = []
     for name, account in accounts.items():
-        if name not in LOCKED_OUT:
+        if name not in LOCKED_OUT and "upn" in account:  # an appliance has accounts of its own
             ways = ((settings.NETBIOS_DOMAIN, name), (settings.DNS_DOMAIN, name), ("", account["upn"]))
             lines += [f"{domain}:{user}:{account['password']}\n" for domain, user in ways]
     return lines
