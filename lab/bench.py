@@ -88,8 +88,13 @@ def renewal(progress: Progress, *, quick: bool, keep: bool) -> None:
     measured([sys.executable, "-m", "tests.benchmarks.renewal", str(FOLDER)] + ["--quick"] * quick, os.environ)
 
 
-PARTS = {"domain": domain, "certificates": certificates, "site": site, "renewal": renewal}
-RESULTS = ("results.json", "results-certificates.json", "results-site.json", "results-renewal.json")
+def crl(progress: Progress, *, quick: bool, keep: bool) -> None:
+    """The check of a CRL of a million entries, which needs no lab."""
+    measured([sys.executable, "-m", "tests.benchmarks.revocation_list", str(FOLDER)] + ["--quick"] * quick, os.environ)
+
+
+PARTS = {"domain": domain, "certificates": certificates, "site": site, "renewal": renewal, "crl": crl}
+RESULTS = ("results.json", "results-certificates.json", "results-site.json", "results-renewal.json", "results-crl.json")
 
 
 def on_a_lab(progress: Progress, name: str, module: str, options: list[str], *, quick: bool, keep: bool, ca: bool = False) -> None:
@@ -209,6 +214,15 @@ def page(results: list[dict[str, Any]], facts: dict[str, Any]) -> str:
             "",
             f"Which of {row['count']} certificate files are due: one task of `certificate_info`, {_cell(row, 'certlogon')} s. Merely",
             f"parsing the same files with cryptography takes {_cell(row, 'cryptography')} s: {row['ratio']} times as long, of at most 2.",
+            "",
+        ]
+    for row in (row for row in results if row["kind"] == "crl"):
+        lines += [
+            "## A CRL of a million entries",
+            "",
+            f"Signature, freshness and one serial number of a CRL of {row['count']:,} entries ({row['bytes'] / 1e6:.0f} MB), process and",
+            f"imports included: {_cell(row, 'certlogon')} s in {row['certlogon']['megabytes']} MB. `openssl crl -verify`, the signature",
+            f"alone: {_cell(row, 'openssl')} s in {row['openssl']['megabytes']} MB.",
             "",
         ]
     return "\n".join(lines)

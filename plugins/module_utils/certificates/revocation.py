@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ansible_collections.certlogon.core.plugins.module_utils.certificates import description
+from ansible_collections.certlogon.core.plugins.module_utils.certificates import crl_source, description
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import attempt
-from ansible_collections.certlogon.core.plugins.module_utils.certificates.crl import load
+from ansible_collections.certlogon.core.plugins.module_utils.certificates.crl import Crl, load, signed_by
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, UserError
 from ansible_collections.certlogon.core.plugins.module_utils.libraries import x509
 
 GOOD, REVOKED, HOLD, UNKNOWN, NOT_CHECKED = "good", "revoked", "on_hold", "unknown", "not_checked"
-SIZE_LIMIT = 256 * 1024 * 1024
 
 Fetch = Callable[[str], bytes]
 """The content behind an address. Raises `UserError`."""
@@ -42,13 +41,13 @@ class CrlSource:
     def __init__(self, timeout: int) -> None:
         self._timeout = timeout
         self._found: dict[str, bytes | UserError] = {}
-        self._parsed: dict[bytes, Any] = {}
+        self._parsed: dict[bytes, Crl] = {}
 
     def fetch(self, url: str) -> bytes:
         """Raises `UserError`."""
         if url not in self._found:
             try:
-                self._found[url] = self._get(url)
+                self._found[url] = crl_source.http(url, self._timeout)
             except UserError as error:
                 self._found[url] = error
         found = self._found[url]
@@ -56,34 +55,11 @@ class CrlSource:
             raise found
         return found
 
-    def parse(self, data: bytes) -> Any:
-        """The library's object. Raises `FormatError`."""
+    def parse(self, data: bytes) -> Crl:
+        """Raises `FormatError`."""
         if data not in self._parsed:
-            der = load(data).der
-            self._parsed[data] = attempt("CRL", lambda: x509.load_der_x509_crl(der))
+            self._parsed[data] = load(data)
         return self._parsed[data]
-
-    def _get(self, url: str) -> bytes:
-        # a task that fetches nothing must not pay for the import
-        from ansible_collections.certlogon.core.plugins.module_utils.libraries import requests
-
-        try:
-            with requests.Session() as session:
-                # proxies of the environment lead outside, as they should; its CA bundle and .netrc are not for this
-                session.trust_env = False
-                proxies = requests.utils.get_environ_proxies(url)
-                answer = session.get(url, timeout=self._timeout, stream=True, proxies=proxies)
-                body: bytes = answer.raw.read(SIZE_LIMIT + 1, decode_content=True)
-        except UserError:
-            raise
-        except Exception as error:  # requests, urllib3 and the socket have no common base class
-            kind = type(error).__name__
-            raise UserError(f"CRL {url}: cannot be fetched ({kind}); is the server up, and its name known here?") from error
-        if answer.status_code != 200:
-            raise UserError(f"CRL {url}: the server answers HTTP {answer.status_code}; publish the CRL there (adcs_crl)")
-        if len(body) > SIZE_LIMIT:
-            raise UserError(f"CRL {url}: is larger than {SIZE_LIMIT} bytes")
-        return body
 
 
 def check(certificate: Any, issuer: Any, source: CrlSource, now: datetime) -> Revocation:
@@ -105,7 +81,7 @@ def check(certificate: Any, issuer: Any, source: CrlSource, now: datetime) -> Re
             continue
         try:
             found = _problems(crl, url, certificate, issuer, now)
-            verdict = attempt("CRL", lambda crl=crl: _listed(crl, certificate))  # type: ignore[misc]
+            verdict = attempt("CRL", lambda crl=crl: _listed(crl.parsed, certificate))  # type: ignore[misc]
         except FormatError as error:
             problems.append(f"CRL {url}: {error}; publish it anew (adcs_crl)")
             continue
@@ -128,32 +104,22 @@ def _out_of_reach(addresses: Sequence[str]) -> tuple[str, ...]:
     return (f"CRL {' and '.join(addresses)}: cannot be fetched, since only http:// addresses can; give the CA an HTTP CDP",)
 
 
-def _problems(crl: Any, url: str, certificate: Any, issuer: Any, now: datetime) -> list[str]:
+def _problems(crl: Crl, url: str, certificate: Any, issuer: Any, now: datetime) -> list[str]:
     problems = []
-    if crl.issuer != certificate.issuer:
-        problems.append(
-            f"CRL {url}: is of {crl.issuer.rfc4514_string()}, not of {certificate.issuer.rfc4514_string()}; publish the right one"
-        )
-    elif issuer is not None and not _signed_by(crl, issuer):
+    if crl.parsed.issuer != certificate.issuer:
+        problems.append(f"CRL {url}: is of {crl.issuer}, not of {certificate.issuer.rfc4514_string()}; publish the right one")
+    elif issuer is not None and not signed_by(crl, issuer):
         problems.append(f"CRL {url}: was not made by the key of {issuer.subject.rfc4514_string()}; publish it anew (adcs_crl)")
-    if crl.next_update_utc is not None and crl.next_update_utc < now:
+    if crl.next_update is not None and crl.next_update < now:
         problems.append(
-            f"CRL {url}: is stale, it was to be replaced by {crl.next_update_utc:%Y-%m-%d %H:%M} UTC; publish it anew (adcs_crl), "
+            f"CRL {url}: is stale, it was to be replaced by {crl.next_update:%Y-%m-%d %H:%M} UTC; publish it anew (adcs_crl), "
             "or else card logons are refused"
         )
-    if crl.last_update_utc > now:
+    if crl.this_update > now:
         problems.append(
-            f"CRL {url}: is not valid before {crl.last_update_utc:%Y-%m-%d %H:%M} UTC; "
-            "set the clock of this machine or of the CA's host right"
+            f"CRL {url}: is not valid before {crl.this_update:%Y-%m-%d %H:%M} UTC; set the clock of this machine or of the CA's host right"
         )
     return problems
-
-
-def _signed_by(crl: Any, issuer: Any) -> bool:
-    try:
-        return bool(crl.is_signature_valid(issuer.public_key()))
-    except Exception:  # an algorithm that the library does not know
-        return False
 
 
 def _listed(crl: Any, certificate: Any) -> Revocation:
