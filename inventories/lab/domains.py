@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The lab's domain as an inventory: one host in group `domains`, with the connection as the lab made it.
 
-A lab with ca1 also has `certification_authorities` (ca1, by WinRM) and `domain_controllers` (dc1, by SSH).
+A lab with ca1 also has `certification_authorities` (ca1, by WinRM) and `domain_controllers` (dc1, by SSH); with VPN hosts besides, it has
+`vpn_appliances` (vpn1, by its REST API) and `vpn_gateways` (gw1, by SSH), together `vpn`.
 
 Which lab: the one whose network this runs in (`./certlogon lab exec machine -- …`), else CERTLOGON_LAB, else the demo's.
 """
@@ -43,7 +44,11 @@ def inventory(status: dict[str, Any]) -> dict[str, Any]:
     if "ca1" in status["hosts"]:
         groups["certification_authorities"] = {status["hosts"]["ca1"]["fqdn"]: ca_host(status)}
     if "ssh_key" in status["files"]:
-        groups["domain_controllers"] = {status["hosts"]["dc1"]["fqdn"]: over_ssh(status, "dc1")}
+        groups["domain_controllers"] = {status["hosts"]["dc1"]["fqdn"]: over_ssh(status["hosts"]["dc1"], status["files"])}
+    if {"ca1", "vpn1"} <= status["hosts"].keys():
+        gateway = status["hosts"]["gw1"]
+        groups["vpn_appliances"] = {status["hosts"]["vpn1"]["fqdn"]: appliance(status)}
+        groups["vpn_gateways"] = {gateway["fqdn"]: over_ssh(gateway, gateway) | {"vpn_gateway_address_pool": gateway["pool"]}}
     cards = cards_in_readers(status)
     if cards:
         groups["cards"] = cards
@@ -54,6 +59,8 @@ def inventory(status: dict[str, Any]) -> dict[str, Any]:
         "certlogon_lab_tasks": str(CHECKOUT / "lab/tasks"),
     }
     listed: dict[str, Any] = {name: {"hosts": list(hosts)} for name, hosts in groups.items()}
+    if "vpn_appliances" in groups:
+        listed["vpn"] = {"children": ["vpn_appliances", "vpn_gateways"]}
     return listed | {"all": {"vars": everywhere}, "_meta": {"hostvars": hostvars}}
 
 
@@ -89,11 +96,23 @@ def ca_host(status: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def over_ssh(status: dict[str, Any], name: str) -> dict[str, Any]:
-    files = status["files"]
+def appliance(status: dict[str, Any]) -> dict[str, Any]:
+    """The REST API of the stand-in for Connect Secure."""
+    administrator = status["accounts"]["vpn_admin"]
+    return {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+        "ansible_host": status["hosts"]["vpn1"]["fqdn"],
+        "ansible_user": administrator["name"],
+        "ansible_password": administrator["password"],
+        "ansible_httpapi_ca_path": status["files"]["ca_bundle"],
+    }
+
+
+def over_ssh(host: dict[str, Any], files: dict[str, Any]) -> dict[str, Any]:
     return {
         "ansible_connection": "ssh",
-        "ansible_host": status["hosts"][name]["address"],
+        "ansible_host": host["address"],
         "ansible_user": "root",
         "ansible_ssh_private_key_file": files["ssh_key"],
         "ansible_ssh_common_args": f"-o UserKnownHostsFile={files['ssh_known_hosts']} -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes",

@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+PREFIXES = ("certlogon_", "vpn_gateway_", "connect_secure_", "ocserv_")
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 BEGIN = "<!-- begin of generated variables: tests/tools/role_docs.py -->"
 END = "<!-- end of generated variables -->"
@@ -110,8 +111,8 @@ def unlike_defaults(role: Path, entries: Mapping[str, Any]) -> Iterator[str]:
         where = f"{role.name}: {name}"
         if name not in options:
             yield f"{where} has a default in defaults/main.yml and no entry in meta/argument_specs.yml"
-        elif not name.startswith("certlogon_"):
-            yield f"{where}: the variables of a role begin with certlogon_"
+        elif not name.startswith(PREFIXES):
+            yield f"{where}: the variables of a role begin with {', '.join(PREFIXES)}"
         elif "default" in options[name] and options[name]["default"] != values.get(name):
             yield f"{where} is {values.get(name)!r} in defaults/main.yml, {options[name]['default']!r} in meta/argument_specs.yml"
         elif "default" not in options[name] and name in values and not computed(values[name]):
