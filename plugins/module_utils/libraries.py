@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import urllib3
     from cryptography import x509
     from cryptography.hazmat import primitives as crypto
+    from cryptography.hazmat.primitives import ciphers as crypto_ciphers
     from cryptography.hazmat.primitives.asymmetric import ec as crypto_ec
     from cryptography.hazmat.primitives.asymmetric import padding as crypto_padding
     from cryptography.hazmat.primitives.asymmetric import rsa as crypto_rsa
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 # name here -> (module, distribution)
 _LIBRARIES = {
     "crypto": ("cryptography.hazmat.primitives", "cryptography"),
+    "crypto_ciphers": ("cryptography.hazmat.primitives.ciphers", "cryptography"),
     "crypto_ec": ("cryptography.hazmat.primitives.asymmetric.ec", "cryptography"),
     "crypto_padding": ("cryptography.hazmat.primitives.asymmetric.padding", "cryptography"),
     "crypto_rsa": ("cryptography.hazmat.primitives.asymmetric.rsa", "cryptography"),
@@ -94,6 +96,7 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "crypto",
+    "crypto_ciphers",
     "crypto_ec",
     "crypto_padding",
     "crypto_rsa",

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Resources of a Connect Secure appliance: run in the controller process, which speaks HTTPS with the task's host itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ansible import constants as C
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.parameters import remove_values
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.certlogon.core.plugins.module_utils.connect_secure import backup, connection
+from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.connection import Run
+from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.table import Table
+from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
+from ansible_collections.certlogon.core.plugins.module_utils.resource import Resource, run
+from ansible_collections.certlogon.core.plugins.plugin_utils.in_process import plain, refusal
+
+# Ansible loads this in the process that all tasks are forked from: read there, the table costs no task anything.
+Table.load()
+
+
+class ConnectSecureAction(ActionBase):  # type: ignore[misc]  # ansible ships no type hints
+    """Runs a resource here, whatever the task's connection is. Options that the task does not give are host variables.
+
+    A subclass names `resource`. The result holds `requests` and `logins`, what this task needed of each.
+    """
+
+    resource: ClassVar[Resource[Any, Any]]
+    _supports_check_mode = True
+    _supports_async = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments = {**self._from_variables(task_vars or {}), **self._task.args}
+        checked = ArgumentSpecValidator(self.resource.argument_spec(), **self.resource.rules()).validate(arguments)
+        if checked.error_messages:
+            result.update(failed=True, msg=remove_values(refusal(self._task.action, checked), checked._no_log_values))
+            return result
+        warnings = [entry["warning"] for entry in checked._warnings]
+        params = plain(checked.validated_parameters)
+        done = Run(Path(C.DEFAULT_LOCAL_TMP))
+        try:
+            outcome = run(self.resource, {**params, connection.RUN: done}, check_mode=self._task.check_mode, warn=warnings.append)
+        except UserError as error:
+            outcome = {"failed": True, "msg": str(error)}
+        outcome.update(requests=done.requests, logins=done.logins)
+        if done.backup:
+            outcome["backup_file"] = done.backup
+            if outcome.get("failed"):
+                outcome["msg"] = f"{outcome['msg']}\n{backup.how_to_restore(done.backup)}"
+        if warnings:
+            outcome["warnings"] = warnings
+        result.update(remove_values(outcome, checked._no_log_values))
+        return result
+
+    def _from_variables(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """The connection options as the host's variables give them; the first that has a value."""
+        found: dict[str, Any] = {}
+        for option in self.resource.connection:
+            for name in (f"connect_secure_{option}", *connection.VARIABLES.get(option, ())):
+                value = self._templar.template(task_vars[name]) if name in task_vars else None
+                if value not in (None, ""):
+                    found[option] = value
+                    break
+        return found
