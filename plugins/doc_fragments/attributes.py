@@ -35,6 +35,16 @@ attributes:
       - certlogon.core.adcs
 """
 
+    CONNECT_SECURE_GROUP = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(group/certlogon.core.connect_secure) in C(module_defaults) to set the connection options for every module of the group.
+    support: full
+    membership:
+      - certlogon.core.connect_secure
+"""
+
     ACTION_GROUP = r"""
 options: {}
 attributes:
