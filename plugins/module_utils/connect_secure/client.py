@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure import backup
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.connection import (
@@ -29,7 +30,7 @@ _TABLE = "if this appliance has it elsewhere, override the line in connect_secur
 
 
 @contextmanager
-def appliance(params: Mapping[str, Any], warn: Warn) -> Iterator[Appliance]:
+def appliance(params: Mapping[str, Any], warn: Warn) -> Iterator[ApplianceSession]:
     """A session by the connection options; logs in with the first request. Raises `UserError` for options that cannot work."""
     table = load_table(params)
     check_generation(table)
@@ -37,12 +38,12 @@ def appliance(params: Mapping[str, Any], warn: Warn) -> Iterator[Appliance]:
     run = params.get(RUN) or Run()
     transport = Transport(options, run)
     try:
-        yield Appliance(options, table, transport, run, warn)
+        yield ApplianceSession(options, table, transport, run, warn)
     finally:
         transport.close()
 
 
-class Appliance:
+class ApplianceSession:
     """Asks one appliance.
 
     `requests` and `logins` count what this task needed; `backup` is the file of the run's backup, once there is one.
@@ -90,7 +91,7 @@ class Appliance:
             return []
         # An appliance may list names only, or a part of each element: one read tells, for all are listed alike.
         first = self.get(resource, shape.name_of(elements[0]))
-        if first is None or _paths(first) <= _paths(elements[0]):
+        if first is None or paths_of(first) <= paths_of(elements[0]):
             return elements
         others = (self.get(resource, shape.name_of(element)) for element in elements[1:])
         return [first, *(element for element in others if element is not None)]
@@ -148,6 +149,12 @@ class Appliance:
         self._login.log_in(realm)
 
     # ---- on the way
+
+    @property
+    def answered_login(self) -> str:
+        """Which login of the table the appliance has answered, in this run."""
+        with self._memory.locked() as memory:
+            return str(memory.get("login", ""))
 
     def _write(self, method: str, path: str, body: Any, what: str, query: Mapping[str, Any] | None = None) -> Any:
         self._keep_backup()
@@ -246,19 +253,20 @@ def _element(found: Any, shape: Shape, where: str) -> Wire:
     raise UserError(f"{where}: the answer is no object with {shape.key}; {_TABLE}")
 
 
-def _paths(value: Any, prefix: str = "") -> set[str]:
+def paths_of(value: Any, prefix: str = "") -> set[str]:
     """Every member of an object, with those above it."""
     if not isinstance(value, Mapping):
         return set()
     here = {f"{prefix}/{name}" for name in value}
-    return here.union(*(_paths(inner, f"{prefix}/{name}") for name, inner in value.items()))
+    return here.union(*(paths_of(inner, f"{prefix}/{name}") for name, inner in value.items()))
 
 
 def plain_path(path: str) -> str:
     """A path as a person gives it (with or without /api/v1 and slashes around it), below /api/v1. Raises `UserError`."""
     text = re.sub(r"^(https?://[^/]+)?/*(api/v1/+)?", "", path.strip()).strip("/")
-    if not text or re.search(r"[\s?#]|(^|/)\.{1,2}(/|$)", text):
+    if not text or re.search(r"[?#]|//|(^|/)\.{1,2}(/|$)|%(?![0-9A-Fa-f]{2})", text):
         raise UserError(
-            f"path: {path!r} is no path below /api/v1, such as configuration/users/user-realms/realm/Users; percent-encode names"
+            f"path: {path!r} is no path below /api/v1, such as configuration/users/user-realms/realm/Users; in a name, write %2F for / and "
+            "%25 for %"
         )
-    return text
+    return quote(text, safe="/%{}")

@@ -21,7 +21,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.errors import Sessi
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Warn
 
 Memory = dict[str, Any]
-"""`key`: the key; `refused`: why the last login failed; `backup`: the file of this run's backup; `warned`: what was said already."""
+"""`key`, and the `login` that gave it; `refused`: why the last one failed; `backup`: the run's backup; `said`: warnings given already."""
 
 
 class RunMemory:
@@ -73,6 +73,7 @@ class Login:
         self._memory = memory
         self._run = run
         self._warn = warn
+        self._answered = ""
 
     def key(self, refused: str = "") -> str:
         """A key that is not `refused`: the run's, or that of a new login. Raises `UserError` where the appliance lets nobody in."""
@@ -87,6 +88,7 @@ class Login:
             memory["key"] = ""
             try:
                 memory["key"] = self.log_in()
+                memory["login"] = self._answered
             except SessionLost:
                 raise
             except UserError as error:
@@ -104,6 +106,7 @@ class Login:
             credentials = (self._options.username, self._options.password)
             answer = self._transport.send(operation.method, operation.address(), credentials, body=body, retry=False)
             if answer.status != 404:
+                self._answered = name
                 if name == "auth" and wanted != DEFAULT_REALM:
                     self._warn(f"{answer.where}: this appliance's login knows no realms; realm {wanted!r} was not used")
                 return self._key_of(answer, wanted)

@@ -115,7 +115,7 @@ class Shape:
     def secret_set(self, wire: Mapping[str, Any], name: str) -> bool:
         """Whether the element has a value for this secret (which one, cannot be told)."""
         secret = self.fields[name]
-        found = _find(wire, [*secret.at.split("/"), secret.read])
+        found = find(wire, [*secret.at.split("/"), secret.read])
         return found not in (None, "")
 
 
@@ -215,7 +215,7 @@ def _decode(fields: Mapping[str, Field], wire: Mapping[str, Any], where: str) ->
 def _decoded(line: Field, wire: Mapping[str, Any], where: str) -> Any:
     if line.type == "secret":
         return None
-    value = _find(wire, line.at.split("/"))
+    value = find(wire, line.at.split("/"))
     if line.type != "objects":
         return values.decode(line.type, value, values=line.values)
     if value is None:
@@ -259,7 +259,9 @@ def _flat(words: Words, fields: Mapping[str, Field], prefix: str = "") -> Iterab
             raise KeyError(name)
 
 
-def _find(wire: Any, steps: Iterable[str]) -> Any:
+def find(wire: Any, steps: Iterable[str]) -> Any:
+    """What is at the end of a way of members; None where there is none."""
+    """What is at the end of a way of members; None where there is none."""
     for step in steps:
         if not isinstance(wire, Mapping):
             return None
