@@ -9,11 +9,13 @@ it reads it.
 
 The configuration: {"folder": where the files are, "authorities": [{"subject", "pem", "crl": file name}], "sources": [URL, ...],
 "certificates": [PEM file, ...], "warn_hours": 24 (at most a quarter of a CRL's time), "smb_conf": "/etc/samba/smb.conf"}. CRLs are
-sought at `sources` (http, https, file, ldap), at the distribution points that the certificates name, and among those in this domain's
-directory; whichever is signed by an authority of the list, is no delta, is in force and newest is that authority's.
+sought at `sources` (http, https, file, ldap), at the distribution points that the certificates name, and, given `smb_conf`, among those
+in this domain's directory; whichever is signed by an authority of the list, is no delta, is in force and newest is that authority's.
 
 Exit codes: 0 all files are good; 1 one could not be refreshed and ends soon; 2 one is missing or has expired, PKINIT fails or will
 at the next start of samba; 3 wrong configuration. The last line of standard output says what was done, as JSON.
+
+Role ocserv_gateway uses the parts of this file for the CRLs of an SSL VPN (certlogon_gateway.py).
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from typing import Any
 LIMIT = 64 << 20  # bytes of a CRL
 TIMEOUT = 20
 CONFIGURATION = "/etc/samba/certlogon/crl.json"
+PROGRAM = "certlogon-crl"  # what messages begin with
 PEM_CRL = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----\s?", re.DOTALL)
 Crl = dict[str, Any]
 
@@ -44,14 +47,14 @@ def shown(moment: datetime) -> str:
 
 
 def log(message: str) -> None:
-    print(f"certlogon-crl: {message}", file=sys.stderr)
+    print(f"{PROGRAM}: {message}", file=sys.stderr)
 
 
 def openssl(*arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
     try:
         done = subprocess.run(["openssl", *arguments], input=stdin, capture_output=True, check=False, timeout=60)
     except FileNotFoundError:
-        raise SystemExit("certlogon-crl: the program openssl is missing; install the package openssl") from None
+        raise SystemExit(f"{PROGRAM}: the program openssl is missing; install the package openssl") from None
     return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
 
 
@@ -101,13 +104,13 @@ def verified(crl: Crl, authority: str) -> bool:
 
 
 def objection(crl: Crl, now: datetime) -> str:
-    """Why the KDC could not use it; empty if it can."""
+    """Why nobody should go by it, a KDC or a VPN gateway; empty if one can."""
     if any("Delta" in name for name in crl["critical"]):
-        return "it is a delta CRL; the KDC needs the base CRL"
+        return "it is a delta CRL; the base CRL is needed"
     if crl["critical"]:
-        return f"it has the critical extension {', '.join(crl['critical'])}, for which the KDC refuses everybody"
+        return f"it has the critical extension {', '.join(crl['critical'])}, so it may be a part only, and a KDC refuses everybody for it"
     if crl["next_update"] is None:
-        return "it has no end of validity (nextUpdate), which the KDC wants"
+        return "it has no end of validity (nextUpdate)"
     if crl["this_update"] > now:
         return f"it is not valid before {shown(crl['this_update'])}; is a clock wrong?"
     if crl["next_update"] <= now:
@@ -174,7 +177,7 @@ def candidates(settings: dict[str, Any]) -> list[tuple[str, bytes]]:
         elif not url.lower().startswith("ldap:///"):
             log(f"{url}: only http, https, file and the domain's own directory (ldap:///) are supported")
     try:
-        found += from_directory(settings.get("smb_conf", "/etc/samba/smb.conf"))
+        found += from_directory(settings["smb_conf"]) if settings.get("smb_conf") else []
     except Exception as error:  # whatever ails Samba's library: CRLs over HTTP must come in all the same
         log(f"the directory cannot be read: {error}")
     return found

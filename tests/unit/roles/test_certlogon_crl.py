@@ -136,7 +136,7 @@ def test_a_check_writes_nothing(place: Place, ca: Authority) -> None:
                     [x509.UniformResourceIdentifier("http://x/y.crl")], None, False, False, None, False, False
                 )
             },
-            "for which the KDC refuses everybody",
+            "a KDC refuses everybody for it",
         ),
     ],
 )
