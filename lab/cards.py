@@ -107,7 +107,7 @@ class CardBox:
         for suffix, value in (("so-pin", pins["so_pin"]), ("pin", pins["pin"])):
             file = self.folder / f"{name}.{suffix}"
             file.touch(0o600)
-            file.write_text(value + "\n")
+            file.write_text(value)  # without newline, which GnuTLS would take as part of it
         return card
 
 
