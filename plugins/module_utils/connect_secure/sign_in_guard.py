@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The lock-out guard: whether administrators can still sign in after a change (pure).
 
-A way in is an enabled administrators' URL, a realm that the URL offers, and the server that the realm asks. A way is proven where it was there
-before and nothing of it changes; the acting administrator's own realm can be proven by signing in a second time.
+A way in is an enabled administrators' URL, a realm that the URL offers, and the server that the realm asks. A way is proven where it was
+there before and nothing of it changes; the acting administrator's own realm can be proven by signing in a second time.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def ways(sign_in: SignIn) -> list[Way]:
             continue
         for name in policy.get("realms") or ():
             server = sign_in.realms.get(name, {}).get("authentication_server")
-            if server in sign_in.servers:
+            if server and server in sign_in.servers:
                 found.append(Way(policy["url"], name, server))
     return found
 

@@ -22,7 +22,7 @@ GENERATIONS = ("connect_secure", "pulse", "juniper")
 STANDINGS = ("confirmed", "seen", "inferred", "overridden")
 """How sure a line is; `overridden` is what the inventory says."""
 
-_SECTIONS = {"operations": ("method", "path", "standing"), "resources": ("path", "key", "standing", "kinds", "fields")}
+_SECTIONS = {"operations": ("method", "path", "standing"), "resources": ("path", "xml_path", "key", "standing", "kinds", "fields")}
 _FIELD = ("at", "type", "standing", "values", "none", "write", "read", "fields")
 
 
@@ -70,6 +70,7 @@ class Shape:
     own_standing: str
     fields: Mapping[str, Field]
     kinds: Mapping[str, str] = field(default_factory=dict)
+    xml_element: str = ""
 
     @property
     def member(self) -> str:
@@ -171,6 +172,7 @@ class Table:
                 own_standing=_standing(changed, standing),
                 fields=_fields(line["fields"], changed.get("fields", {}), standing, f"resources.{name}.fields"),
                 kinds=line.get("kinds", {}),
+                xml_element=line.get("xml_path", line["path"]),
             )
         return self._shapes[name]
 
@@ -260,7 +262,6 @@ def _flat(words: Words, fields: Mapping[str, Field], prefix: str = "") -> Iterab
 
 
 def find(wire: Any, steps: Iterable[str]) -> Any:
-    """What is at the end of a way of members; None where there is none."""
     """What is at the end of a way of members; None where there is none."""
     for step in steps:
         if not isinstance(wire, Mapping):
@@ -363,7 +364,7 @@ def _check_fields(given: Any, known: Mapping[str, Any], where: str) -> None:
 def _check_line(line: Mapping[str, Any], where: str) -> None:
     if "standing" in line:
         _known(f"{where}.standing", line["standing"], STANDINGS)
-    for member in ("path", "at", "key", "method"):
+    for member in ("path", "xml_path", "at", "key", "method"):
         if member in line and (not isinstance(line[member], str) or not line[member].strip("/")):
             raise UserError(f"{where}.{member}: {line[member]!r} is no text with something in it")
 
