@@ -104,7 +104,7 @@ class Login:
             operation = self._table.operation(name)
             body = {"realm": wanted} if name == "realm_auth" else None
             credentials = (self._options.username, self._options.password)
-            answer = self._transport.send(operation.method, operation.address(), credentials, body=body, retry=False)
+            answer = self._transport.send(operation.method, operation.address(), credentials, body=body, login=True)
             if answer.status != 404:
                 self._answered = name
                 if name == "auth" and wanted != DEFAULT_REALM:

@@ -85,13 +85,13 @@ class Transport:
         *,
         body: Any = None,
         query: Mapping[str, Any] | None = None,
-        retry: bool | None = None,
+        login: bool = False,
     ) -> Answer:
         """One request below /api/v1, reads repeated where the appliance is busy or drops the connection. Raises `SessionLost`."""
-        pauses = RETRIES if (method == "GET" if retry is None else retry) else ()
-        for pause in pauses:
+        reading = method == "GET" or login
+        for pause in RETRIES if reading and not login else ():
             try:
-                answer = self._once(method, path, auth, body, query)
+                answer = self._once(method, path, auth, body, query, reading)
             except SessionLost as error:
                 if not isinstance(error.__cause__, requests.exceptions.ConnectionError) or _hopeless(error.__cause__):
                     raise
@@ -99,9 +99,9 @@ class Transport:
                 if answer.status not in BUSY:
                     return answer
             time.sleep(pause)
-        return self._once(method, path, auth, body, query)
+        return self._once(method, path, auth, body, query, reading)
 
-    def _once(self, method: str, path: str, auth: tuple[str, str], body: Any, query: Mapping[str, Any] | None) -> Answer:
+    def _once(self, method: str, path: str, auth: tuple[str, str], body: Any, query: Mapping[str, Any] | None, reading: bool) -> Answer:
         where = f"{self._options.address}: {method} /api/v1/{path}"
         self._run.requests += 1
         headers = {"Authorization": f"Basic {base64.b64encode(':'.join(auth).encode()).decode()}"}
@@ -122,18 +122,18 @@ class Transport:
         except UserError:
             raise
         except Exception as error:
-            raise self._lost(where, method, error) from error
+            raise self._lost(where, reading, error) from error
         length = response.headers.get("Content-Length", "")
         if len(received) > SIZE_LIMIT:
             raise UserError(f"{where}: the answer is larger than {SIZE_LIMIT} bytes")
         if length.isdigit() and int(length) > len(received) and "Content-Encoding" not in response.headers:
-            raise SessionLost(f"{where}: the connection ended after {len(received)} of {length} bytes; {_WRITING[method == 'GET']}")
+            raise SessionLost(f"{where}: the connection ended after {len(received)} of {length} bytes; {_AFTER[reading]}")
         return Answer(where, response.status_code, response.reason or "", received, response.headers.get("Location", ""))
 
-    def _lost(self, where: str, method: str, error: Exception) -> Exception:
+    def _lost(self, where: str, reading: bool, error: Exception) -> Exception:
         """Nothing but the transport's own failures: a bug keeps its traceback."""
         address, text = self._options.address, " ".join(str(error).split())
-        after = _WRITING[method == "GET"]
+        after = _AFTER[reading]
         failures = requests.exceptions
         if isinstance(error, failures.SSLError):
             return SessionLost(f"{where}: TLS failed: {_tls(text, address)}")
@@ -155,7 +155,7 @@ class Transport:
         return error
 
 
-_WRITING = {
+_AFTER = {
     True: "is the appliance restarting? Run again when it answers",
     False: "whether the appliance took the change is not known; the next run reads it and does what is left to do",
 }
