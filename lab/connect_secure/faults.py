@@ -17,7 +17,8 @@ console   {"change": [{"path": "configuration/…", "body": {…}}]}: an adminis
           carried out; a change with "delete": true deletes. Without `method` it waits for a write.
 
 Not to a request: `expire_key` (a key is dead after so many requests), `session_table_full` (true), `clock_offset` (seconds),
-`management_certificate` ("expired", "self-signed", or {"certificate": file, "key": file}: what the management port shows).
+`management_certificate` ("expired", "self-signed", or {"certificate": file, "key": file}: what the management port shows),
+`hour_seconds` (so long is an hour of the CRL download frequency), `keep_revoked_sessions` (true: a CRL ends no tunnels).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 PER_REQUEST = ("slow", "status", "drop", "body", "reboot", "console")
-STANDING = ("expire_key", "session_table_full", "clock_offset", "management_certificate")
+STANDING = ("expire_key", "session_table_full", "clock_offset", "management_certificate", "hour_seconds", "keep_revoked_sessions")
 
 
 @dataclass
