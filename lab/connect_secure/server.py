@@ -47,13 +47,17 @@ class Port:
         self._fault_certificates = fault_certificates
         self._server: asyncio.Server | None = None
         self._shown: tuple[str, str] = ("", "")
+        self._asked: tuple[Any, Tree] = (None, {})
         self._current = self._listening = self.context()
         self._listening.sni_callback = self._choose
         appliance.state.subscribe(self._follow)
 
     def context(self) -> ssl.SSLContext:
         """TLS with what the management port is to show now."""
-        fault = self.appliance.faults.get("management_certificate")
+        fault, tree = self.appliance.faults.get("management_certificate"), self.appliance.state.tree
+        if tree is self._asked[1] and fault == self._asked[0]:
+            return self._current
+        self._asked = fault, tree
         shown = self._fault_certificates(fault) if fault else self.appliance.management_certificate()
         if shown != self._shown:
             self._shown = shown
@@ -387,8 +391,10 @@ class Handle:
         self.appliance.refused.clear()
 
     def stop(self) -> None:
-        self._loop.call(self._port.close)
-        self._loop.stop()
+        """Once or more often."""
+        if not self._loop.loop.is_closed():
+            self._loop.call(self._port.close)
+            self._loop.stop()
 
 
 def start(
