@@ -82,7 +82,9 @@ def _data_plane(arguments: argparse.Namespace) -> DataPlane | None:
     if arguments.external is None or importlib.util.find_spec("lab.connect_secure.data.runner") is None:
         return None
     runner = importlib.import_module("lab.connect_secure.data.runner")
-    made: DataPlane = runner.DataPlane(Path(arguments.folder) / "data", arguments.external, inner=arguments.inner, pool=arguments.pool)
+    made: DataPlane = runner.DataPlane(
+        Path(arguments.folder) / "data", arguments.external, inner=arguments.inner, pool=arguments.pool, node=arguments.node
+    )
     return made
 
 
