@@ -35,6 +35,19 @@ attributes:
       - certlogon.core.adcs
 """
 
+    INFO_MODULE = r"""
+options: {}
+attributes:
+  check_mode:
+    description: Can run in check mode and predict the change without writing anything.
+    support: full
+    details: Nothing is ever written.
+  diff_mode:
+    description: Returns what differs, per object and in the words of the options.
+    support: N/A
+    details: Nothing is ever written.
+"""
+
     CONNECT_SECURE_GROUP = r"""
 options: {}
 attributes:
