@@ -96,7 +96,6 @@ class AuthenticationRealms(Resource[ApplianceSession, Realms]):
                 },
                 "expression": {"type": "str"},
             },
-            "mutually_exclusive": [("user_name", "expression")],
         },
     }
     extra = {"expected_servers": _EXPECTED, "expected_roles": _EXPECTED, **xml_import.RENDERING}
@@ -183,6 +182,8 @@ def _wrong(entry: Words) -> Iterator[str]:
         if names.count(name) > 1:
             yield f"role_mapping_rules: {name!r} is listed twice; the name tells which rule is meant"
     for rule in rules:
+        if rule.get("user_name") and rule.get("expression"):
+            yield f"role_mapping_rules: {rule['name']}: has user_name and expression; a rule has one condition, make two rules of it"
         if rule.get("user_name") and not rule["user_name"]["names"]:
             yield f"role_mapping_rules: {rule['name']}: user_name.names is empty, so the rule would fit nobody; '*' fits everybody"
     restriction = entry.get("certificate_restriction") or {}
