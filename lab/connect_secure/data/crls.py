@@ -128,10 +128,11 @@ class Crls:
                 return ""
             if not error and not bad:
                 error = f"its CRL cannot be downloaded: no distribution point is known ({authority.cdp_source})"
+            if (bad or error) not in (memory.bad, memory.error):
+                self._log(f"CRL of the CA {authority.name}: {bad or error}")
             memory.error, memory.bad = error, bad or memory.bad
-            memory.due = min(memory.due, time.time() + hour / RETRIES_AN_HOUR)
+            memory.due = min(memory.due, time.time() + max(1, hour / RETRIES_AN_HOUR))
             self._save(authority, memory)
-            self._log(f"CRL of the CA {authority.name}: {bad or error}")
             return bad or error
 
     def status(self, authority: Authority) -> dict[str, object]:

@@ -268,7 +268,7 @@ class DataPlane:
         self._children[name] = child = Child(command, read)
         ports = {"ocserv": ocserv.PORT, "nginx": front.PORT}
         if not child.listens("127.0.0.1" if name in ports else self._networks.external, ports.get(name, 443)):
-            self.log.system(f"FAULT IN THE STAND-IN: {name} does not listen; see {self.folder / 'processes.log'}")
+            self.log.system(f"FAULT IN THE STAND-IN: {name} does not listen; see {self.folder / 'processes.txt'}")
 
     def _stop_listeners(self, reason: str) -> None:
         if self._children:
@@ -332,7 +332,9 @@ class DataPlane:
     def _tunnel_refused(self, host: str, address: str, certificate: x509.Certificate | None, words: str) -> None:
         """ocserv refused somebody: say why, by our own judgement of the certificate."""
         reason = "no certificate was presented"
-        if certificate is not None:
+        if all(virtual.host != host for virtual in self._plan.hosts):
+            reason = "no sign-in policy for tunnels has this name"
+        elif certificate is not None:
             reason = self._judge(certificate) or "ocserv refuses what we would not"
         self.log.refused("tunnel", host, address, reason, certificate, f"ocserv: {words}")
 
@@ -351,7 +353,7 @@ class DataPlane:
         certificate, address = self._words.certificate_of(worker), self._words.address_of(worker)
         realm = next((virtual.realm for virtual in self._plan.hosts if virtual.host == host), None)
         if certificate is None or realm is None:
-            reason = "no sign-in policy for this name" if realm is None else "no certificate is known of this connection"
+            reason = "no sign-in policy for tunnels has this name" if realm is None else "no certificate is known of this connection"
             self.log.refused("tunnel", host, address, reason, certificate)
             return False
         decision = self._plan.decide(realm, certificate, question.get("username", ""))
@@ -432,7 +434,7 @@ class DataPlane:
         self._read_other(f"nginx: {line}")
 
     def _read_other(self, line: str) -> None:
-        with (self.folder / "processes.log").open("a") as file:
+        with (self.folder / "processes.txt").open("a") as file:
             file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {line}\n")
 
     def _secrets(self) -> dict[str, str]:
