@@ -126,12 +126,15 @@ def ca_host(status: Mapping[str, Any]) -> dict[str, Any]:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "ca: needs a lab with ca1")
+    config.addinivalue_line("markers", "vpn: needs a lab with the VPN hosts")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "ca_lab" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.ca)
+        if "vpn_lab" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.vpn)
 
 
 def parse_ldif(text: str) -> list[dict[str, list[bytes]]]:
@@ -167,6 +170,14 @@ def ca_lab(lab: LabUnderTest) -> LabUnderTest:
     """The running lab, if it has ca1; such tests are chosen by `-m ca`."""
     if "ca1" not in lab.status["hosts"]:
         pytest.skip("this lab has no ca1; start one with: python -m lab up --name NAME --with ca1")
+    return lab
+
+
+@pytest.fixture(scope="session")
+def vpn_lab(lab: LabUnderTest) -> LabUnderTest:
+    """The running lab, if it has the VPN hosts; such tests are chosen by `-m vpn`."""
+    if "vpn1" not in lab.status["hosts"]:
+        pytest.skip("this lab has no VPN hosts; start one with: python -m lab up --name NAME --with vpn")
     return lab
 
 
