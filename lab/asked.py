@@ -61,4 +61,5 @@ TEMPLATES = {
     "CorpEnrollmentAgent": {"pKIExtendedKeyUsage": {REQUEST_AGENT}},
 }
 AUTHORITY = "Corp CA"
-PUBLISHED = {AUTHORITY: {*TEMPLATES, "Machine"}}
+PUBLISHED = {AUTHORITY: {*TEMPLATES, "Machine", "WebServer"}}
+GATEWAYS = ("vpn.corp.example", "gw.corp.example")

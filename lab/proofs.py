@@ -93,46 +93,67 @@ def facts(lab: Lab, logs: Path) -> Facts:
     names = sorted({name for group in (*asked.STORES.values(), *asked.PUSHED.values()) for name in group} - {"corp-ca"})
     certificates = {name: (files / f"{name}.cer").read_bytes() for name in names}
     certificates["corp-ca"] = ssl.PEM_cert_to_DER_cert((lab.folder / "authority/corp-ca.pem").read_text())
-    return ask(lab, "read", logs, policies=asked.POLICIES) | {"certificates": certificates, "ldaps": ldaps(lab, logs)}
+    read = ask(lab, "read", logs, policies=asked.POLICIES) | {"certificates": certificates}
+    read["ldaps"] = shown(lab, logs, settings.HOSTS["dc1"].fqdn, 636)
+    read["gateways"] = {name: shown(lab, logs, name, 443) for name in asked.GATEWAYS}
+    return read
 
 
-LDAPS = """
-openssl s_client -connect "$1:636" -servername "$1" -verify_hostname "$1" -CAfile "$2" < /dev/null > /tmp/shown 2> /dev/null
+SHOWN = """
+openssl s_client -connect "$1:$3" -servername "$1" -verify_hostname "$1" -CAfile "$2" < /dev/null > /tmp/shown 2> /dev/null
 grep -E '^ *(Verify return code|Verification)' /tmp/shown | head -n 1
 openssl x509 -in /tmp/shown -noout -subject -issuer -enddate -ext subjectAltName,extendedKeyUsage
 rm -f /tmp/shown
 """
 
 
-def ldaps(lab: Lab, logs: Path) -> dict[str, Any]:
-    """What a client on another host is shown by the domain controller on port 636."""
-    done = lab.run("control", "sh", "-c", LDAPS, "sh", settings.HOSTS["dc1"].fqdn, "/srv/files/root-ca.pem", check=False)
-    (logs / "ldaps.log").write_text(done.stdout + done.stderr)
+def shown(lab: Lab, logs: Path, name: str, port: int) -> dict[str, Any]:
+    """Which certificate a client on another host is shown."""
+    done = lab.run("control", "sh", "-c", SHOWN, "sh", name, "/srv/files/root-ca.pem", str(port), check=False)
+    (logs / f"shown-{name}.log").write_text(done.stdout + done.stderr)
     return {"code": done.returncode, "output": done.stdout + done.stderr}
+
+
+SIGNS = (
+    ("its chain does not end at the root", r"(?i)verif\w+:? ?(return code: 0|OK)"),
+    ("it is not from the new CA", rf"issuer=.*CN ?= ?{asked.AUTHORITY}\b"),
+)
 
 
 def of_authority(facts: Facts) -> list[Proof]:
     """What rests on the CA host's stand-in."""
-    shown, problems = facts["ldaps"]["output"], []
-    for what, sign in (
-        ("its chain does not end at the root", r"(?i)verif\w+:? ?(return code: 0|OK)"),
+    signs = (
+        *SIGNS,
         ("it lacks the purpose of a KDC", r"Signing KDC Response|1\.3\.6\.1\.5\.2\.3\.5"),
         ("it does not name the domain", rf"DNS:{re.escape(settings.DNS_DOMAIN)}\b"),
-        ("it is not from the new CA", rf"issuer=.*CN ?= ?{asked.AUTHORITY}\b"),
-    ):
-        if not re.search(sign, shown):
-            problems.append(what)
+    )
+    return [shows("LDAPS shows a domain controller's certificate of the new CA", facts, facts["ldaps"]["output"], signs, ("C2", "C4"))]
+
+
+def of_gateways(facts: Facts) -> list[Proof]:
+    """The certificates that users of the VPN are shown, their keys made on the gateways."""
     return [
-        judged(
-            "LDAPS shows a domain controller's certificate of the new CA",
-            "openssl s_client, x509",
-            problems,
-            version=facts["versions"]["openssl"],
-            kind=STAND_IN,
-            evidence=shown.strip().splitlines(),
-            requirements=("C2", "C4"),
+        shows(
+            f"{name} shows a certificate of the new CA, its key made there",
+            facts,
+            answer["output"],
+            (*SIGNS, ("it does not name the gateway", rf"DNS:{re.escape(name)}\b")),
+            ("C5",),
         )
+        for name, answer in facts["gateways"].items()
     ]
+
+
+def shows(claim: str, facts: Facts, said: str, signs: Iterable[tuple[str, str]], requirements: Sequence[str]) -> Proof:
+    return judged(
+        claim,
+        "openssl s_client, x509",
+        [what for what, sign in signs if not re.search(sign, said)],
+        version=facts["versions"]["openssl"],
+        kind=STAND_IN,
+        evidence=said.strip().splitlines(),
+        requirements=requirements,
+    )
 
 
 # ---- judgements

@@ -105,15 +105,18 @@ def understand(title: str, command: str, seconds: float, found: Iterator[dict[st
     tasks = changed = 0
     changes: list[ObjectChange] = []
     warnings: dict[str, None] = {}
+    messages: list[str] = []
     for event in found:
         if event["event"] == "stats":
             changed = sum(host["changed"] for host in event["hosts"].values())
             tasks = sum(host["ok"] for host in event["hosts"].values())
         if event["event"] == "result":
             warnings |= dict.fromkeys(event.get("warnings") or [])
+            if event["module"].endswith("debug"):
+                messages.append(str(event.get("msg", "")))
             if event.get("changed"):
                 changes += object_changes(event)
-    return Run(title, command, seconds, tasks, changed, tuple(changes), tuple(warnings))
+    return Run(title, command, seconds, tasks, changed, tuple(changes), tuple(warnings), tuple(messages))
 
 
 def object_changes(event: dict[str, Any]) -> list[ObjectChange]:

@@ -56,6 +56,8 @@ class Run:
     changed_tasks: int
     changes: Sequence[ObjectChange] = ()
     warnings: Sequence[str] = ()
+    messages: Sequence[str] = ()
+    """What the playbook itself said."""
 
     @property
     def summary(self) -> str:

@@ -72,8 +72,8 @@ class UserCard:
 class UserCa:
     """A root that issues users' certificates. Two of the same name are two: that is what a foreign CA looks like."""
 
-    def __init__(self, name: str = "Corp Example VPN User CA", *, crl_url: str | None = None) -> None:
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    def __init__(self, name: str | x509.Name = "Corp Example VPN User CA", *, crl_url: str | None = None) -> None:
+        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) if isinstance(name, str) else name
         self.crl_url = crl_url
         self.key = rsa.generate_private_key(65537, 2048)
         self.revoked: dict[int, dt.datetime] = {}

@@ -15,6 +15,7 @@ description:
   - Writes nothing of the configuration, and takes no backup of it.
 extends_documentation_fragment:
   - certlogon.core.attributes
+  - certlogon.core.attributes.connect_secure_group
   - certlogon.core.connect_secure
 attributes:
   idempotent:

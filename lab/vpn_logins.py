@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The demo's VPN logins: the cards of `lab.logons` at another computer, both gateways, the right way and wrong ones.
+
+`carry`, `log_in`, `revoked` do; the judgements are pure."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+
+from cryptography import x509
+
+from lab import logons, settings, vpn_pki
+from lab.cards import FOLDER, CardBox
+from lab.labs import Lab
+from lab.story import REAL, STAND_IN, Proof
+from lab.tunnels import CLIENT, Gateway, Tunnel, open_tunnel, try_tunnel
+
+FOREIGN = "foreign"
+"""The card of a CA that has the name of the company's, with a certificate that has the name of its owner."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A gateway as the demo calls it; `title` is short, `kind` what it is here."""
+
+    title: str
+    host: str
+    gateway: Gateway
+    kind: str
+    judge: str
+
+
+@dataclass(frozen=True)
+class Login:
+    """A login that was tried, and what is to become of it: the inner page, or (`reasons` not empty) a refusal that says one of them."""
+
+    claim: str
+    place: Place
+    tunnel: Tunnel
+    reasons: Sequence[str] = ()
+    requirements: Sequence[str] = ("C16",)
+    seconds: float | None = None
+    """For one that was open when its certificate was revoked: from the command to its end."""
+
+
+def places(lab: Lab) -> list[Place]:
+    """Both gateways of the lab, with a way to their logs."""
+
+    def log(host: str, command: str) -> str:
+        return lab.run(host, "sh", "-c", command, check=False).stdout
+
+    return [
+        Place(
+            "the appliance",
+            "vpn1",
+            Gateway(f"https://vpn.{settings.DNS_DOMAIN}", log=lambda: log("vpn1", VPN1_LOG)),
+            STAND_IN,
+            "openconnect, ocserv behind the stand-in",
+        ),
+        Place(
+            "the ocserv gateway",
+            "gw1",
+            Gateway(f"https://gw.{settings.DNS_DOMAIN}", log=lambda: log("gw1", GW1_LOG)),
+            REAL,
+            "openconnect, ocserv",
+        ),
+    ]
+
+
+VPN1_LOG = "cat /var/lib/connect_secure/data/log/*.log /var/lib/connect_secure/*/*.log 2>/dev/null"
+GW1_LOG = "cat /var/log/ocserv.log /var/log/certlogon/*.log 2>/dev/null"
+
+
+def carry(lab: Lab) -> CardBox:
+    """The cards are taken out of the reader at the domain's workstation and put into the one of the user's computer."""
+    box = CardBox.of_lab(lab, host=CLIENT)
+    shutil.copytree(CardBox.of_lab(lab).folder, box.folder, dirs_exist_ok=True)
+    return box
+
+
+def uri(name: str) -> str:
+    """The card's own certificate, for GnuTLS, whose list of modules has the card's; beside it are those of its CAs."""
+    return f"pkcs11:token={name};object={logons.LABEL}?pin-source={FOLDER}/{name}.pin"
+
+
+def forge(lab: Lab, box: CardBox) -> str:
+    """A stranger's card: a CA of the company's name, and the owner's name in the certificate."""
+    real = x509.load_pem_x509_certificate((lab.folder / "authority/corp-ca.pem").read_bytes())
+    owner = x509.load_pem_x509_certificate(logons.certificate_file(lab, logons.OWNER).read_bytes())
+    name = str(owner.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value)
+    mail = f"{logons.OWNER}@{settings.DNS_DOMAIN}"
+    if box.card(FOREIGN).pin_file.exists():
+        return f"pkcs11:token={FOREIGN};id=%{vpn_pki.KEY_ID}?pin-source={FOLDER}/{FOREIGN}.pin"
+    return vpn_pki.UserCa(real.subject).card(box, FOREIGN, vpn_pki.User(name, mail, mail)).uri
+
+
+def log_in(lab: Lab, box: CardBox, all_places: Sequence[Place]) -> list[Login]:
+    """The owner with her card, and who has none, or a stranger's, on each gateway."""
+    foreign = forge(lab, box)
+    found = []
+    for place in all_places:
+        found += [
+            Login(
+                f"Card and PIN open {place.title}'s tunnel, to a page behind it",
+                place,
+                try_tunnel(lab, place.gateway, uri(logons.OWNER)),
+                requirements=("C5", "C6", "C7", "C8", "C15"),
+            ),
+            Login(f"Without a card {place.title} opens nothing", place, try_tunnel(lab, place.gateway, None), NO_CARD),
+            Login(
+                f"A card of another CA with the same names: {place.title} refuses",
+                place,
+                try_tunnel(lab, place.gateway, foreign),
+                STRANGER,
+            ),
+        ]
+    return found
+
+
+NO_CARD = ("certificate", "no cert")
+STRANGER = ("issuer", "not trusted", "unknown", "verif", "signer")
+REVOKED = ("revoked",)
+
+
+@contextmanager
+def signed_in(lab: Lab, all_places: Sequence[Place], name: str = logons.OTHER) -> Iterator[list[Tunnel]]:
+    """Somebody works through each gateway."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(open_tunnel(lab, place.gateway, uri(name))) for place in all_places]
+
+
+def revoked(lab: Lab, all_places: Sequence[Place], tunnels: Sequence[Tunnel], seconds: Mapping[str, float]) -> list[Login]:
+    """What became of the tunnels of somebody whose certificate was revoked meanwhile, and of new ones. `seconds`: by gateway."""
+    found = []
+    for place, tunnel in zip(all_places, tunnels, strict=True):
+        left = tunnel.fetch(timeout=1)
+        took = seconds.get(f"{place.host}.{settings.DNS_DOMAIN}")
+        found.append(
+            Login(
+                f"Revoked: {place.title} refuses the card {took:.1f} s after the command"
+                if took is not None
+                else f"Revoked: {place.title} refuses the card",
+                place,
+                try_tunnel(lab, place.gateway, uri(logons.OTHER)),
+                REVOKED,
+                ("C9", "C12", "C16"),
+                took,
+            )
+        )
+        if not tunnel.up:
+            found.append(Login(f"The session that was open on {place.title} has ended", place, tunnel, ("there was none",), ("C12", "C16")))
+            continue
+        ended = replace(tunnel, up=bool(left), words="", gateway_log=found[-1].tunnel.gateway_log if left else tunnel.gateway_log)
+        found.append(Login(f"The session that was open on {place.title} has ended", place, ended, ("",), ("C12", "C16")))
+    return found
+
+
+def refused_after(messages: Sequence[str]) -> dict[str, float]:
+    """Gateway -> seconds, as the playbook tells it."""
+    found = (re.findall(r"(\S+): checks against the new CRL ([\d.]+) s after the command", message) for message in messages)
+    return {host: float(seconds) for pairs in found for host, seconds in pairs}
+
+
+# ---- judgements
+
+
+def judged(logins: Sequence[Login], versions: Mapping[str, str]) -> list[Proof]:
+    return [_judged(login, versions.get("openconnect", "")) for login in logins]
+
+
+def _judged(login: Login, version: str) -> Proof:
+    tunnel, problems = login.tunnel, []
+    said = f"{tunnel.words}\n{tunnel.gateway_log}"
+    if not login.reasons:
+        if not tunnel.up:
+            problems.append(f"no page came through: {last_line(tunnel.words)}")
+    elif tunnel.up:
+        problems.append("a page came through all the same")
+    elif not any(reason in said.lower() for reason in login.reasons):
+        problems.append(f"refused for another reason: {last_line(said)}")
+    return Proof(
+        login.claim,
+        login.place.judge,
+        "failed" if problems else "passed",
+        login.place.kind,
+        tuple(evidence(login)),
+        tuple(login.requirements),
+        version,
+        "; ".join(problems),
+    )
+
+
+def evidence(login: Login) -> Iterator[str]:
+    """What client and gateway said, without what changes with every run and tells nothing."""
+    tunnel = login.tunnel
+    yield from (f"client: {line}" for line in tunnel.words.splitlines()[-12:] if line.strip())
+    if tunnel.page:
+        yield f"through the tunnel, from {tunnel.address}: {tunnel.page.strip()}"
+    yield from (f"gateway: {line}" for line in tunnel.gateway_log.splitlines()[-12:] if line.strip())
+
+
+def last_line(text: str) -> str:
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it said nothing")
+
+
+def client_version(lab: Lab) -> str:
+    first = lab.run(CLIENT, "openconnect", "--version", check=False).stdout.splitlines()[:1]
+    return first[0].rpartition(" v")[2] if first else ""
