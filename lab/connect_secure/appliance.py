@@ -12,6 +12,7 @@ import secrets
 import time
 import zipfile
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote
@@ -22,6 +23,7 @@ from cryptography.hazmat.primitives import serialization
 from lab.connect_secure import accounts, certificates
 from lab.connect_secure.answers import Answer, NotModelled, Refused, Request, data, envelope, gone, written
 from lab.connect_secure.configuration import Configuration
+from lab.connect_secure.dialect import Dialect
 from lab.connect_secure.faults import Faults
 from lab.connect_secure.state import State, Tree
 from lab.connect_secure.wire import load
@@ -48,8 +50,11 @@ class DataPlane(Protocol):
 
 
 class Appliance:
-    """`certificate`, `key` (PEM): the device certificate that a new appliance has on its management port. `data_plane`: None for a
-    control plane alone."""
+    """`names`: this appliance's words where they are not the table's (dialect.py).
+
+    `certificate`, `key` (PEM): the device certificate that a new appliance has on its management port. `data_plane`: None for a
+    control plane alone.
+    """
 
     def __init__(
         self,
@@ -64,6 +69,7 @@ class Appliance:
         key_lifetime: float = 3600,
         max_sessions: int = 1000,
         shallow: bool = False,
+        names: Mapping[str, str] | None = None,
         data_plane: DataPlane | None = None,
     ) -> None:
         self.version, self.node, self.admin = version, node, admin
@@ -72,6 +78,7 @@ class Appliance:
         self.counts: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.data_plane = data_plane
+        self._dialect = Dialect(names) if names else None
         if not self.state.tree:
             self.state.tree = _beginning(self.state, node, admin, password or secrets.token_urlsafe(12))
             _first_certificate(self.state, certificate, key)
@@ -116,6 +123,11 @@ class Appliance:
 
     def handle(self, request: Request) -> Answer:
         """One request; every refusal is an answer."""
+        if self._dialect is not None:
+            return self._dialect.answer(self._answer(self._dialect.request(request)))
+        return self._answer(request)
+
+    def _answer(self, request: Request) -> Answer:
         with self.state.lock:
             try:
                 answer = self._route(request)
@@ -162,7 +174,9 @@ class Appliance:
         if method == "PUT":
             return self.configuration.put(path, request.json())
         if method == "DELETE":
-            return self.configuration.delete(path)
+            answer = self.configuration.delete(path)
+            certificates.forget_unused_keys(self.state)
+            return answer
         raise NotModelled(f"the verb {method}")
 
     def _system(self, request: Request, path: str) -> Answer:
@@ -276,8 +290,9 @@ class Appliance:
 
     def _delete_request(self, name: str) -> Answer:
         tree = self.state.copy()
-        certificates.delete_request(self.state, tree, name)
+        certificates.delete_request(tree, name)
         self._accept(tree)
+        certificates.forget_unused_keys(self.state)
         return gone(inferred=True)
 
     def _import_signed(self, name: str, request: Request) -> Answer:

@@ -192,11 +192,8 @@ def _new_key(body: dict[str, Any]) -> tuple[PrivateKey, dict[str, str]]:
     raise Refused(422, f"key-type: '{kind}' is none of RSA, ECC")
 
 
-def delete_request(state: State, tree: Tree, name: str) -> None:
-    """The pending request and its key."""
-    request = _pending(tree, name)
-    listed(tree, REQUEST).remove(request)
-    state.private["keys"].pop(key_digest(x509.load_pem_x509_csr(request["csr"].encode()).public_key()), None)
+def delete_request(tree: Tree, name: str) -> None:
+    listed(tree, REQUEST).remove(_pending(tree, name))
 
 
 def _pending(tree: Tree, name: str) -> dict[str, Any]:
@@ -246,6 +243,16 @@ def _add_device(state: State, tree: Tree, name: str, certificate: x509.Certifica
         state.private["chains"][der_digest(certificate)] = "".join(pem(issuer) for issuer in issuers)
     present.append(element)
     return element
+
+
+def forget_unused_keys(state: State) -> None:
+    """With a device certificate goes its key, unless another certificate or request is for it."""
+    used = {key_digest(x509.load_pem_x509_certificate(entry["certificate"].encode()).public_key()) for entry in listed(state.tree, DEVICE)}
+    used |= {key_digest(x509.load_pem_x509_csr(entry["csr"].encode()).public_key()) for entry in listed(state.tree, REQUEST)}
+    if unused := set(state.private["keys"]) - used:
+        for digest in unused:
+            del state.private["keys"][digest]
+        state.save()
 
 
 def import_device(state: State, tree: Tree, body: dict[str, Any], now: datetime.datetime) -> list[str]:

@@ -119,6 +119,7 @@ def test_a_request_is_signed_imported_bound_and_served(client: Client, tmp_path:
         "device certificate 'vpn.corp.example' is in use by external port 'external', the management port",
     )
     assert client("DELETE", f"{DEVICE}/first").status_code == 204
+    assert len(client.handle.state.private["keys"]) == 1
 
 
 def test_the_chain_is_served(client: Client) -> None:

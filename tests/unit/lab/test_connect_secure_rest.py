@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import shutil
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -390,6 +392,40 @@ def test_the_state_survives_and_belongs_to_its_owner_only(start: Start, tmp_path
     assert client.login().status_code == 200
     assert client("GET", f"{USER_REALMS}/Employees").status_code == 200
     assert (tmp_path / "appliance/state.json").stat().st_mode & 0o077 == 0
+
+
+def test_the_service_survives_being_killed(tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    certificate, key = server.Authority().server(["127.0.0.1"], self_signed=True)
+    (secrets / "management.pem").write_text(certificate)
+    (secrets / "management.key").write_text(key)
+    (secrets / "administrator.json").write_text(json.dumps({"name": "root", "password": "first", "realm": "Admin Users"}))
+    command = [sys.executable, "-m", "lab.connect_secure", "--folder", str(tmp_path / "state"), "--secrets", str(secrets), "--port", "0"]
+    for number in range(2):
+        service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=server.__file__.rpartition("/lab/")[0])
+        assert service.stdout is not None
+        url = re.search("https://[^ ]+", service.stdout.readline())
+        assert url is not None
+        session = requests.Session()
+        session.trust_env, session.verify = False, str(secrets / "management.pem")
+        login = session.post(f"{url.group()}/api/v1/realm_auth", auth=("root", "first"), json={"realm": "Admin Users"})
+        session.auth = login.json()["api_key"], ""
+        answer = session.post(f"{url.group()}/api/v1/{USER_ROLES}", json={"name": f"role{number}"})
+        service.kill()
+        service.wait()
+        service.stdout.close()
+        assert answer.status_code == 201
+    saved = json.loads((tmp_path / "state/state.json").read_text())["tree"]["configuration"]
+    assert [role["name"] for role in saved["users"]["user-roles"]["user-role"]] == ["Users", "role0", "role1"]
+
+
+def test_an_appliance_that_calls_things_otherwise(start: Start) -> None:
+    client = Client(start(names={"user-realms": "realms-of-users", "authentication-server": "auth-server-name"}))
+    client.login()
+    assert client("GET", "configuration/users/realms-of-users/realm/Users").json()["auth-server-name"] == "System Local"
+    assert client("PUT", "configuration/users/realms-of-users/realm/Users", {"authentication-server": "x"}).status_code == 422
+    assert client("GET", USER_REALMS).status_code == 404
 
 
 def test_many_in_one_process(tmp_path: Path) -> None:
