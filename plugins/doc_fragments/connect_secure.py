@@ -120,7 +120,7 @@ options:
     type: str
 requirements:
   - python >= 3.10
-  - requests >= 2.31
+  - urllib3 >= 1.26 (comes with requests)
   - cryptography >= 43 (for O(backup_passphrase))
 notes:
   - The module runs inside the controller process, whatever the task's connection is; set C(ansible_connection) to V(local) for appliances.
@@ -129,4 +129,33 @@ notes:
   - No entity tags are known of this interface, so changes that another administrator makes in the moment between a read and the write
     after it cannot be noticed.
   - What is said about the interface of appliances has been tried on the collection's stand-in, and on no appliance of the vendor.
+"""
+
+    RENDERED = r"""
+options:
+  rendered_as:
+    description:
+      - What O(state=rendered) returns. No appliance is asked.
+      - V(words) is O(config) with the defaults of options left out, V(json) the requests to the REST interface that would make it.
+      - V(xml) is a file for the console's XML import (Maintenance > Import/Export > Import XML), which Juniper SA 6.x and 7.x have too. It
+        holds what O(config) says, and is merged into what is there. Secrets are not in it.
+    type: str
+    choices:
+      - words
+      - json
+      - xml
+    default: words
+  xml_version:
+    description:
+      - The release of the appliance, which the file's namespace carries, such as V(7.4R1); an export of the appliance shows it in its
+        second line. O(generation) decides about the rest of the namespace.
+      - Required for O(rendered_as=xml).
+    type: str
+  allow_inferred:
+    description:
+      - Whether the XML file may hold elements whose names were deduced and seen in no document or export. Each has a comment that says so;
+        compare it with an export before importing.
+      - Without it, such options are refused.
+    type: bool
+    default: false
 """

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -320,8 +319,8 @@ def _standing(changed: Mapping[str, Any], standing: str) -> str:
 
 
 def _merged(lines: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, member by member; aliases of the file (admin_realm is a user_realm elsewhere) are not written through."""
-    result = deepcopy(dict(lines))
+    """Both, member by member; neither is changed, for lines are shared (admin_realm is a user_realm elsewhere)."""
+    result = dict(lines)
     for name, value in over.items():
         mine = result.get(name)
         result[name] = _merged(mine, value) if isinstance(mine, Mapping) and isinstance(value, Mapping) else value

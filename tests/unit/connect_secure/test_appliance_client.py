@@ -288,6 +288,16 @@ def test_bad_certificates_say_what_to_do(appliance: Any, fault: str, message: st
         appliance.session().list(REALMS)
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [("ca_path", r"ca_path .* is a file without any certificate"), ("client_cert", r"client_cert or client_key is no PEM file")],
+)
+def test_files_that_hold_no_certificates(appliance: Any, tmp_path: Path, option: str, message: str) -> None:
+    (tmp_path / "empty.pem").write_text("nothing\n")
+    with pytest.raises(SessionLost, match=message):
+        appliance.session(**{option: str(tmp_path / "empty.pem")}).list(REALMS)
+
+
 def test_no_verification_warns_once_a_run(appliance: Any) -> None:
     appliance.faults(management_certificate="expired")
     task = appliance.new_run()
