@@ -56,7 +56,9 @@ class ApplianceSession:
         self._run = run
         self._warn_of = warn
         self._said: set[str] = set()
-        self._memory = RunMemory(options, run)
+        where = (options.host.casefold(), options.port)
+        self._memory = RunMemory(run, *where, options.realm, options.username)
+        self._backups = RunMemory(run, *where)
         self._login = Login(options, table, transport, self._memory, run, self._warn)
         self._key = ""
         self._renewed = False
@@ -168,13 +170,10 @@ class ApplianceSession:
         """A backup of the configuration before the run's first change of this appliance."""
         if self._kept or not self.options.backup:
             return
-        with self._memory.locked() as memory:
-            path = memory.get("backup", "")
-        if not path:
-            path = backup.keep(self.options, self.content("backup"))
-            with self._memory.locked() as memory:
-                memory["backup"] = path
-        self._run.backup = path
+        with self._backups.locked() as memory:
+            if not memory.get("backup"):
+                memory["backup"] = backup.keep(self.options, self.content("backup"))
+            self._run.backup = memory["backup"]
         self._kept = True
 
     def _ask(self, method: str, path: str, *, body: Any = None, query: Mapping[str, Any] | None = None) -> Answer:

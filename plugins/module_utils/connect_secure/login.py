@@ -21,15 +21,15 @@ from ansible_collections.certlogon.core.plugins.module_utils.errors import Sessi
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Warn
 
 Memory = dict[str, Any]
-"""`key`, and the `login` that gave it; `refused`: why the last one failed; `backup`: the run's backup; `said`: warnings given already."""
+"""`key`, and the `login` that gave it; `refused`: why the last one failed; `said`: warnings given already; or `backup`: its file."""
 
 
 class RunMemory:
-    """What the run knows of one appliance and account. Without a folder it is this task's own."""
+    """What the run knows of one thing (an account of an appliance). Without a folder it is this task's own."""
 
-    def __init__(self, options: ConnectionOptions, run: Run) -> None:
-        who = json.dumps([options.host.casefold(), options.port, options.realm, options.username])
-        self._path = run.folder / f"connect_secure-{hashlib.sha256(who.encode()).hexdigest()[:32]}" if run.folder else None
+    def __init__(self, run: Run, *of_what: Any) -> None:
+        name = hashlib.sha256(json.dumps(of_what).encode()).hexdigest()[:32]
+        self._path = run.folder / f"connect_secure-{name}" if run.folder else None
         self._own: Memory = {}
 
     @contextmanager
