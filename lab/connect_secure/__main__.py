@@ -49,6 +49,7 @@ def main() -> int:
         version=arguments.version,
         node=arguments.node,
         data_plane=_data_plane(arguments),
+        log=server.log,
     )
     server.log(f"{handle.url} answers")
     ended.wait()

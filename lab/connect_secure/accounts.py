@@ -84,7 +84,7 @@ class Accounts:
             raise Refused(403, f"Realm '{realm}' requires a client certificate")
         if realm and self._secondary(realm):
             return data({"resume_id": base64.b64encode(os.urandom(24)).decode()})
-        if account.get("allow-rest-api-access", "enabled") != "enabled":
+        if account.get("allow-rest-api-access") != "enabled":
             raise Refused(403, "REST API access is not allowed for this administrator")
         if realm and not self._role(realm, account["username"]):
             raise Refused(403, "You are not allowed to sign in: no role is mapped to this administrator")

@@ -12,7 +12,7 @@ import secrets
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote
@@ -53,7 +53,7 @@ class Appliance:
     """`names`: this appliance's words where they are not the table's (dialect.py).
 
     `certificate`, `key` (PEM): the device certificate that a new appliance has on its management port. `data_plane`: None for a
-    control plane alone.
+    control plane alone. `log`: is told of writes and refusals.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Appliance:
         shallow: bool = False,
         names: Mapping[str, str] | None = None,
         data_plane: DataPlane | None = None,
+        log: Callable[[str], None] | None = None,
     ) -> None:
         self.version, self.node, self.admin = version, node, admin
         self.state = State(folder)
@@ -79,6 +80,7 @@ class Appliance:
         self.refused: Counter[str] = Counter()
         self.data_plane = data_plane
         self._dialect = Dialect(names) if names else None
+        self._log = log
         if not self.state.tree:
             self.state.tree = _beginning(self.state, node, admin, password or secrets.token_urlsafe(12))
             _first_certificate(self.state, certificate, key)
@@ -111,6 +113,11 @@ class Appliance:
         text."""
         return {**self.counts, "what_was_refused": dict(self.refused)}
 
+    def count_on(self, metrics: dict[str, Any]) -> None:
+        """From where the process before this one came to."""
+        self.refused.update(metrics.pop("what_was_refused", {}))
+        self.counts.update(metrics)
+
     def _check_data_plane(self, tree: Tree) -> None:
         if self.data_plane is None:
             return
@@ -136,6 +143,8 @@ class Appliance:
                     self.counts["refused"] += 1
                     self.refused[refused.messages[0]] += 1
                 answer = envelope(refused.status, errors=refused.messages)
+        if self._log and (request.method != "GET" or answer.status >= 400):
+            self._log(f"{request.client}: {request.method} {request.path}: {answer.status} {_told(answer)}")
         if "X-Stand-In" in answer.headers:
             self.counts["inferred"] += 1
         return answer
@@ -319,6 +328,12 @@ class Appliance:
                 raise
             raise Refused(422, str(error)) from error
         return written(200, inferred=True)
+
+
+def _told(answer: Answer) -> str:
+    """The messages of an answer, and nothing of a login's."""
+    result = json.loads(answer.body or b"{}").get("result", {})
+    return "; ".join(entry["message"] for kind in ("warnings", "errors") for entry in result.get(kind, []))
 
 
 def _administrator(tree: Tree, name: str) -> dict[str, Any]:

@@ -55,6 +55,10 @@ class Faults:
         with self._lock:
             self._faults, self._seen = dict(faults), {}
 
+    def all(self) -> dict[str, Any]:
+        self._read()
+        return dict(self._faults)
+
     def get(self, name: str) -> Any:
         self._read()
         return self._faults.get(name)

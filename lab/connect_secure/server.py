@@ -380,7 +380,7 @@ class Handle:
 
     @property
     def faults(self) -> dict[str, Any]:
-        raise AttributeError("faults are assigned, not read")
+        return self.appliance.faults.all()
 
     @faults.setter
     def faults(self, faults: dict[str, Any]) -> None:
@@ -424,14 +424,17 @@ def start(
         first = authority.server(hosts)
         if not (folder / "state.json").exists():
             replace(folder / "ca.pem", authority.pem)
+    metrics = folder / "metrics.json"
     appliance = Appliance(folder, certificate=first[0], key=first[1], data_plane=data_plane, **options)
+    if metrics.exists():
+        appliance.count_on(json.loads(metrics.read_text()))
     loop = Loop()
     opened = Port(
         appliance,
         address,
         port,
         fault_certificates=functools.partial(authority.faulty, hosts),
-        metrics=folder / "metrics.json",
+        metrics=metrics,
         threaded=data_plane is not None,
     )
     loop.run(opened.open())

@@ -147,6 +147,8 @@ def test_secondary_authentication_answers_with_a_resume_id(client: Client) -> No
 def test_rest_can_be_forbidden_and_a_changed_account_loses_its_keys(client: Client) -> None:
     account = f"{SERVERS}/Administrators/local/users/user"
     assert client("POST", account, {"username": "second", "password-cleartext": "other"}).status_code == 201
+    assert Client(client.handle).login(name="second", password="other").status_code == 403, "REST is off for a new account"
+    client("PUT", f"{account}/second", {"allow-rest-api-access": "enabled"})
     other = Client(client.handle)
     assert other.login(name="second", password="other").status_code == 200
     client("PUT", f"{account}/second", {"fullname": "changed"})
@@ -416,6 +418,7 @@ def test_the_service_survives_being_killed(tmp_path: Path) -> None:
         service.wait()
         service.stdout.close()
         assert answer.status_code == 201
+    assert json.loads((tmp_path / "state/metrics.json").read_text())["logins"] == 2
     saved = json.loads((tmp_path / "state/state.json").read_text())["tree"]["configuration"]
     assert [role["name"] for role in saved["users"]["user-roles"]["user-role"]] == ["Users", "role0", "role1"]
 
