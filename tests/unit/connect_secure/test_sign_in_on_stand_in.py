@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 from urllib.parse import quote
@@ -449,3 +449,21 @@ def test_foreign_members_of_rules_stay(cards: Site) -> None:
     rules = change.details.body["role-mapping-rules"]["rule"]
     assert known in rules
     assert [rule["name"] for rule in rules] == ["Groups", "All"]
+
+
+def test_an_older_appliance_that_lists_names_only(another_appliance: Callable[..., Any]) -> None:
+    site = Site(another_appliance(version="9.1R13", shallow=True))
+    for resource, config in ((SERVERS, [CARDS]), (REALMS, [REALM]), (POLICIES, [{"url": "vpn.corp.example/", "realms": ["Card users"]}])):
+        assert site.run(resource, config, generation="pulse")["changed"]
+        assert not site.run(resource, config, generation="pulse")["changed"]
+        assert not site.run(resource, [])["changed"]
+    assert site.run(REALMS, [{"name": "Admin Users", "kind": "admin", "certificate_restriction": {"mode": "optional"}}])["changed"]
+
+
+def test_an_inventory_that_knows_better(site: Site) -> None:
+    """A line of the table that the inventory overrides is what is written and what messages name."""
+    line = {"at": "certificate/settings/user-name-templat", "type": "text"}
+    table = {"resources": {"auth_server": {"fields": {"certificate.user_name_template": line}}}}
+    done = site.run(SERVERS, [CARDS], table=table)
+    assert done["failed"]
+    assert "certificate/settings/user-name-templat is not modelled here" in done["msg"]
