@@ -31,7 +31,6 @@ from ansible_collections.certlogon.core.plugins.module_utils.errors import Probl
 from ansible_collections.certlogon.core.plugins.module_utils.resource import WRITING_STATES, Change, Plan, Resource, Warn, Words
 
 _EXPECTED: dict[str, Any] = {"type": "list", "elements": "str", "default": []}
-_KNOWN_LATER = "known after apply"
 
 
 @dataclass(frozen=True)

@@ -39,3 +39,20 @@ def test_unknown_names() -> None:
     assert unknown("no role", "Adminstrators", ["Users", "Administrators"]) == "no role 'Adminstrators'; did you mean 'Administrators'?"
     assert unknown("no role", "x", []) == "no role 'x'; there are none"
     assert unknown("no role", "x", [f"role{n:02}" for n in range(14)]).endswith("'role11' and 2 more")
+
+
+def test_order_of_any_names() -> None:
+    hypothesis = pytest.importorskip("hypothesis")
+    from hypothesis import strategies as st
+
+    names = st.lists(st.sampled_from("abcdefg"), unique=True)
+
+    @hypothesis.given(names, names)
+    def holds(have: list[str], wanted: list[str]) -> None:
+        result = in_order(have, wanted)
+        assert sorted(result) == sorted({*have, *wanted})
+        assert [name for name in result if name in wanted] == wanted
+        assert [name for name in result if name not in wanted] == [name for name in have if name not in wanted]
+        assert in_order(result, wanted) == result
+
+    holds()
