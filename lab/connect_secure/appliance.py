@@ -11,7 +11,7 @@ import os
 import secrets
 import time
 import zipfile
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,6 +47,7 @@ class DataPlane(Protocol):
     def sessions(self) -> list[dict[str, Any]]: ...
     def end_session(self, session_id: str) -> None: ...
     def update_crl(self, ca: str) -> None: ...
+    def crl_in_use(self, ca: str) -> bytes | None: ...
 
 
 class Appliance:
@@ -78,6 +79,7 @@ class Appliance:
         self.faults = Faults(folder)
         self.counts: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
+        self.asked: deque[str] = deque(maxlen=100)
         self.data_plane = data_plane
         self._dialect = Dialect(names) if names else None
         self._log = log
@@ -110,13 +112,13 @@ class Appliance:
 
     def metrics(self) -> dict[str, Any]:
         """`requests`, `logins`, `connections`, `refused`, `inferred`, `status_NNN`; `what_was_refused`: how often which `stand-in:`
-        text."""
-        return {**self.counts, "what_was_refused": dict(self.refused)}
+        text; `asked`: the last requests, method and path."""
+        return {**self.counts, "what_was_refused": dict(self.refused), "asked": list(self.asked)}
 
     def count_on(self, metrics: dict[str, Any]) -> None:
         """From where the process before this one came to."""
-        self.refused.update(metrics.pop("what_was_refused", {}))
-        self.counts.update(metrics)
+        self.refused.update(metrics["what_was_refused"])
+        self.counts.update({name: number for name, number in metrics.items() if isinstance(number, int)})
 
     def _check_data_plane(self, tree: Tree) -> None:
         if self.data_plane is None:
@@ -130,6 +132,7 @@ class Appliance:
 
     def handle(self, request: Request) -> Answer:
         """One request; every refusal is an answer."""
+        self.asked.append(f"{request.method} {request.path}{'?' * bool(request.query)}{request.query}")
         if self._dialect is not None:
             return self._dialect.answer(self._answer(self._dialect.request(request)))
         return self._answer(request)
@@ -210,6 +213,8 @@ class Appliance:
                 return self._import_signed(name, request)
             case ("POST", "system", "certificates", "trusted-client-cas", name, "update-crl"):
                 return self._update_crl(name)
+            case ("GET", "system", "certificates", "trusted-client-cas", name, "crl"):
+                return self._crl_in_use(name)
         raise NotModelled(f"{request.method} {path}", 404)
 
     # System
@@ -315,6 +320,12 @@ class Appliance:
         warnings += self._accept(tree)
         info = tuple(f"Trusted client CA '{name}' was imported" for name in names)
         return envelope(201, info=info, warnings=tuple(warnings), inferred=True)
+
+    def _crl_in_use(self, name: str) -> Answer:
+        crl = self.data_plane.crl_in_use(name) if self.data_plane else None
+        if crl is None:
+            raise Refused(404, f"There is no CRL of the trusted client CA '{name}'")
+        return data({"crl": base64.b64encode(crl).decode()}, inferred=True)
 
     def _update_crl(self, name: str) -> Answer:
         if all(entry["name"] != name for entry in certificates.listed(self.state.tree, certificates.CLIENT_CA)):

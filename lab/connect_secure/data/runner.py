@@ -123,6 +123,12 @@ class DataPlane:
         if reason:
             raise Refused(f"CRL of the trusted client CA '{ca}': {reason}")
 
+    def crl_in_use(self, ca: str) -> bytes | None:
+        """DER; None where there is none that certificates are checked against."""
+        authority = next((authority for authority in self._plan.authorities if authority.name == ca), None)
+        crl = self._crls.in_hand(authority) if authority is not None and authority.checks_crl else None
+        return None if crl is None else crl.public_bytes(serialization.Encoding.DER)
+
     def status(self) -> dict[str, Any]:
         """As in status.json: the console's CRL status, and who is denied as a whole."""
         return {
