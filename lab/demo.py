@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from lab import logons, page, proofs, settings
+from lab import logons, page, proofs, settings, vpn_logins
 from lab.errors import LabError
 from lab.labs import DEFAULT_NAME, Lab
 from lab.progress import Progress
@@ -36,12 +36,20 @@ WHAT_IS_WHAT = (
     ),
     ("Ansible's way there", REAL, "unmodified ansible-playbook, ansible.windows and WinRM with NTLM over TLS"),
     ("Offline root", STAND_IN, "a throw-away OpenSSL CA of the lab, which signs the request that a person would carry"),
-    ("Smart cards", STAND_IN, "SoftHSM tokens, spoken to by PKCS#11 as cards are; MIT Kerberos logs on with them"),
     (
-        "Computers, VPN",
+        "Smart cards",
         STAND_IN,
-        "not in this demo, which has their accounts only; where policies are applied, it is by Samba's client",
+        "SoftHSM tokens, spoken to by PKCS#11 as cards are; MIT Kerberos and openconnect log on with them. That a card locks itself after "
+        "three wrong PINs is what they cannot show",
     ),
+    (
+        "Connect Secure appliance",
+        STAND_IN,
+        "vpn1 plays its REST API as far as that is documented, and marks what is deduced (docs/stand-ins.md). What is configured there "
+        "takes effect: behind it are a real ocserv, nginx and OpenSSL",
+    ),
+    ("VPN gateway gw1, and the user's client", REAL, "ocserv and openconnect of Debian; every login is a tunnel that carries a page"),
+    ("Computers", STAND_IN, "not in this demo, which has their accounts only; where policies are applied, it is by Samba's client"),
 )
 
 
@@ -68,7 +76,7 @@ class Demo:
     def run(self) -> Story:
         """All of it, in order; a LabError says which step failed and where its log is."""
         prepare(OUTPUT, self.logs)
-        with self.step("Lab: a Samba domain, a CA host") as step:
+        with self.step("Lab: a Samba domain, a CA host, two VPN gateways") as step:
             self.up(LabProgress(self.screen, step))
             step.note = "running already" if self.story.lab_was_running else ""
         self.play("foreseen", "Check mode, before anything is there", "--check", "--diff")
@@ -79,11 +87,13 @@ class Demo:
             step.note = counted(len(self.story.touches), "thing")
         self.play("check", "Check mode with diff", "--check", "--diff", "--limit", settings.DNS_DOMAIN)
         self.play("repair", "Repairing run", "--limit", settings.DNS_DOMAIN)
-        tried = self.cards()
+        tried, logins = self.cards()
         with self.step("Other tools read the domain") as step:
             facts = proofs.facts(self.lab, self.logs)
             self.story.proofs = proofs.of_runs(self.story.runs, self.story.touches) + proofs.of_domain(facts)
             self.story.proofs += proofs.of_authority(facts) + logons.trials(tried, facts["versions"])
+            self.story.versions |= {"openconnect": vpn_logins.client_version(self.lab)}
+            self.story.proofs += proofs.of_gateways(facts) + vpn_logins.judged(logins, self.story.versions)
             self.story.proofs.append(proofs.windows_blobs(proofs.vectors_folder()))
             self.story.versions |= {"Samba": facts["versions"]["samba"], "OpenSSL": facts["versions"]["openssl"]}
             step.note = proof_count(self.story)
@@ -95,13 +105,15 @@ class Demo:
         return self.story
 
     def up(self, progress: Progress) -> None:
-        """The lab with a CA host; one without, which an older demo left, is no place for this."""
-        if self.lab.running() and "ca1" not in self.lab.status()["hosts"]:
-            raise LabError(f"lab {self.lab.name!r} runs without a CA host; end it with: ./certlogon lab down --name {self.lab.name}")
-        self.lab.up(progress, ca=True)
+        """The lab with a CA host and VPN gateways; one without, which an older demo left, is no place for this."""
+        if self.lab.running() and not {"ca1", "vpn1"} <= self.lab.status()["hosts"].keys():
+            raise LabError(
+                f"lab {self.lab.name!r} runs without a CA host or VPN gateways; end it with: ./certlogon lab down --name {self.lab.name}"
+            )
+        self.lab.up(progress, ca=True, vpn=True)
 
-    def cards(self) -> list[logons.Trial]:
-        """Two cards enrolled, tried, and one of them revoked."""
+    def cards(self) -> tuple[list[logons.Trial], list[vpn_logins.Login]]:
+        """Two cards enrolled, tried at the domain and at the VPN, and one of them revoked while it is in use."""
         with self.step("Two smart cards") as step:
             box = logons.prepare(self.lab)
             step.note = f"{logons.OWNER}, {logons.OTHER}"
@@ -111,11 +123,20 @@ class Demo:
             step.note = (
                 f"{counted(sum(one.outcome.ticket for one in tried), 'ticket')}, {sum(not one.outcome.ticket for one in tried)} refused"
             )
-        revoked = logons.certificate_file(self.lab, logons.OTHER)
-        options = ("-e", f"certlogon_revoke_certificate={shlex.quote(str(revoked))}", "-e", "certlogon_revoke_reason=key_compromise")
-        self.play("revoke", "One of them revoked", *options, playbook="certlogon.core.revoke")
-        with self.step("Logon with the revoked card"):
-            return [*tried, logons.log_on_revoked(self.lab, box)]
+        with self.step("VPN logins by card, right ones and wrong ones") as step:
+            places = vpn_logins.places(self.lab)
+            logins = vpn_logins.log_in(self.lab, vpn_logins.carry(self.lab), places)
+            opened = sum(login.tunnel.up for login in logins)
+            step.note = f"{counted(opened, 'tunnel')}, {len(logins) - opened} refused"
+        account = f"{settings.NETBIOS_DOMAIN}/{logons.OTHER}"
+        options = ("-e", f"certlogon_revoke_user={account}", "-e", "certlogon_revoke_reason=key_compromise")
+        with vpn_logins.signed_in(self.lab, places) as sessions:
+            run = self.play("revoke", "One of them revoked, its owner signed in", *options, playbook="certlogon.core.revoke")
+            with self.step("Logons with the revoked card") as step:
+                tried.append(logons.log_on_revoked(self.lab, box))
+                logins += vpn_logins.revoked(self.lab, sessions, vpn_logins.refused_after(run.messages))
+                step.note = f"{sum(not login.tunnel.up for login in logins[-4:])} of 4 VPN sessions ended or refused"
+        return tried, logins
 
     def play(self, key: str, title: str, *options: str, playbook: str = SITE) -> Run:
         with self.step(title) as step:

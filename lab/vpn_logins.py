@@ -16,7 +16,7 @@ from cryptography import x509
 from lab import logons, settings, vpn_pki
 from lab.cards import FOLDER, CardBox
 from lab.labs import Lab
-from lab.story import REAL, STAND_IN, Proof
+from lab.story import STAND_IN, Proof
 from lab.tunnels import CLIENT, Gateway, Tunnel, open_tunnel, try_tunnel
 
 FOREIGN = "foreign"
@@ -43,8 +43,6 @@ class Login:
     tunnel: Tunnel
     reasons: Sequence[str] = ()
     requirements: Sequence[str] = ("C16",)
-    seconds: float | None = None
-    """For one that was open when its certificate was revoked: from the command to its end."""
 
 
 def places(lab: Lab) -> list[Place]:
@@ -65,14 +63,14 @@ def places(lab: Lab) -> list[Place]:
             "the ocserv gateway",
             "gw1",
             Gateway(f"https://gw.{settings.DNS_DOMAIN}", log=lambda: log("gw1", GW1_LOG)),
-            REAL,
+            STAND_IN,  # ocserv is not, the CA of the certificates is
             "openconnect, ocserv",
         ),
     ]
 
 
-VPN1_LOG = "cat /var/lib/connect_secure/data/log/*.log /var/lib/connect_secure/*/*.log 2>/dev/null"
-GW1_LOG = "cat /var/log/ocserv.log /var/log/certlogon/*.log 2>/dev/null"
+VPN1_LOG = "cat /var/lib/connect_secure/log/*.log 2>/dev/null"
+GW1_LOG = "cat /var/log/ocserv.log"
 
 
 def carry(lab: Lab) -> CardBox:
@@ -121,41 +119,44 @@ def log_in(lab: Lab, box: CardBox, all_places: Sequence[Place]) -> list[Login]:
     return found
 
 
-NO_CARD = ("certificate", "no cert")
-STRANGER = ("issuer", "not trusted", "unknown", "verif", "signer")
+# What a gateway's log says of a refusal.
+NO_CARD = ("certificate is required", "no certificate", "without a certificate")
+STRANGER = ("issuer", "not trusted", "unknown ca", "signer")
 REVOKED = ("revoked",)
+ENDED = ("disconnect", "logged out", "user session", "terminat")
+
+
+@dataclass(frozen=True)
+class Session:
+    """An open tunnel; `seen`: how much of the gateway's log was written when it was open."""
+
+    place: Place
+    tunnel: Tunnel
+    seen: int
 
 
 @contextmanager
-def signed_in(lab: Lab, all_places: Sequence[Place], name: str = logons.OTHER) -> Iterator[list[Tunnel]]:
+def signed_in(lab: Lab, all_places: Sequence[Place], name: str = logons.OTHER) -> Iterator[list[Session]]:
     """Somebody works through each gateway."""
     with ExitStack() as stack:
-        yield [stack.enter_context(open_tunnel(lab, place.gateway, uri(name))) for place in all_places]
+        tunnels = [(place, stack.enter_context(open_tunnel(lab, place.gateway, uri(name)))) for place in all_places]
+        yield [Session(place, tunnel, len(place.gateway.log())) for place, tunnel in tunnels]
 
 
-def revoked(lab: Lab, all_places: Sequence[Place], tunnels: Sequence[Tunnel], seconds: Mapping[str, float]) -> list[Login]:
-    """What became of the tunnels of somebody whose certificate was revoked meanwhile, and of new ones. `seconds`: by gateway."""
+def revoked(lab: Lab, sessions: Sequence[Session], seconds: Mapping[str, float]) -> list[Login]:
+    """What became of the sessions of somebody whose certificate was revoked meanwhile, and of new ones. `seconds`: by gateway."""
     found = []
-    for place, tunnel in zip(all_places, tunnels, strict=True):
-        left = tunnel.fetch(timeout=1)
+    for session in sessions:
+        place, tunnel = session.place, session.tunnel
+        left = tunnel.fetch(timeout=1) if tunnel.up else ""
+        since = place.gateway.log()[session.seen :]
         took = seconds.get(f"{place.host}.{settings.DNS_DOMAIN}")
-        found.append(
-            Login(
-                f"Revoked: {place.title} refuses the card {took:.1f} s after the command"
-                if took is not None
-                else f"Revoked: {place.title} refuses the card",
-                place,
-                try_tunnel(lab, place.gateway, uri(logons.OTHER)),
-                REVOKED,
-                ("C9", "C12", "C16"),
-                took,
-            )
-        )
-        if not tunnel.up:
-            found.append(Login(f"The session that was open on {place.title} has ended", place, tunnel, ("there was none",), ("C12", "C16")))
-            continue
-        ended = replace(tunnel, up=bool(left), words="", gateway_log=found[-1].tunnel.gateway_log if left else tunnel.gateway_log)
-        found.append(Login(f"The session that was open on {place.title} has ended", place, ended, ("",), ("C12", "C16")))
+        new = try_tunnel(lab, place.gateway, uri(logons.OTHER))
+        when = "" if took is None else f" {took:.1f} s after the command"
+        found.append(Login(f"Revoked: {place.title} refuses the card{when}", place, new, REVOKED, ("C9", "C12", "C16")))
+        ended = replace(tunnel, up=bool(left), page="", words="", gateway_log=since)
+        reasons = ENDED if tunnel.up else ("there was no session",)
+        found.append(Login(f"The session that was open on {place.title} has ended", place, ended, reasons, ("C12", "C16")))
     return found
 
 
@@ -174,7 +175,7 @@ def judged(logins: Sequence[Login], versions: Mapping[str, str]) -> list[Proof]:
 
 def _judged(login: Login, version: str) -> Proof:
     tunnel, problems = login.tunnel, []
-    said = f"{tunnel.words}\n{tunnel.gateway_log}"
+    said = tunnel.gateway_log
     if not login.reasons:
         if not tunnel.up:
             problems.append(f"no page came through: {last_line(tunnel.words)}")
