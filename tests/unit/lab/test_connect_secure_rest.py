@@ -11,6 +11,8 @@ import io
 import json
 import re
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
 import zipfile
@@ -304,6 +306,45 @@ def test_refusals_leave_everything_as_it_was(client: Client, method: str, path: 
 def test_malformed_bodies(client: Client, body: bytes) -> None:
     answer = client.session.put(f"{client.handle.url}/api/v1/{USER_REALMS}/Users", data=body)
     assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: many\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        b"GET /" + b"a" * 70000,
+    ],
+)
+def test_what_is_no_http(client: Client, sent: bytes) -> None:
+    context = ssl.create_default_context(cafile=str(client.handle.ca_file))
+    with (
+        socket.create_connection((client.handle.address, client.handle.port)) as raw,
+        context.wrap_socket(raw, server_hostname="127.0.0.1") as connection,
+    ):
+        connection.sendall(sent)
+        assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+    assert client("GET", "configuration/").status_code == 200
+
+
+def test_requests_in_pieces_and_several_at_once(client: Client) -> None:
+    context = ssl.create_default_context(cafile=str(client.handle.ca_file))
+    key = base64.b64encode(f"{client.session.auth[0]}:".encode()).decode()
+    head = f"PUT /api/v1/{USER_ROLES}/Chunks HTTP/1.1\r\nAuthorization: Basic {key}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    two = (head + "1\r\n{\r\n1\r\n}\r\n0\r\n\r\n") * 2
+    with (
+        socket.create_connection((client.handle.address, client.handle.port)) as raw,
+        context.wrap_socket(raw, server_hostname="127.0.0.1") as connection,
+    ):
+        for start in range(0, len(two), 7):
+            connection.sendall(two[start : start + 7].encode())
+        received = b""
+        while received.count(b"succeeded") < 2:
+            received += connection.recv(10000)
+    assert re.findall(b"HTTP/1.1 ([0-9]+)", received) == [b"201", b"200"]
 
 
 def test_answers_that_rest_on_inferred_lines_say_so(client: Client) -> None:
