@@ -41,9 +41,3 @@ def in_order(have: Sequence[str], wanted: Sequence[str]) -> list[str]:
             result.insert(place, name)
             place += 1
     return result
-
-
-def follows(have: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Whether the names of `wanted` that are in `have` stand there in its order."""
-    there = set(have)
-    return in_order(have, [name for name in wanted if name in there]) == list(have)

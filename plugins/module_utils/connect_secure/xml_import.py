@@ -16,7 +16,7 @@ from typing import Any
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.connection import load_table
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.elements import Wire, body, put, value_of
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.table import Field, Shape, Table
-from ansible_collections.certlogon.core.plugins.module_utils.errors import Problems
+from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, Problems
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Words
 
 RENDERING: dict[str, Any] = {
@@ -94,6 +94,62 @@ def document(table: Table, items: Sequence[Item], version: str, *, allow_inferre
         found.collect(_not_to_be_written(shape, item, allow_inferred=allow_inferred))
         _write_item(root, shape, item)
     found.raise_any()
+    return _text(root)
+
+
+def combined(documents: Sequence[str]) -> str:
+    """One import file of several, what belongs to the same parent put together. Raises `FormatError` for what is no such file, and where
+    they are for different releases.
+    """
+    roots = [_root(document) for document in documents]
+    tags = {root.tag for root in roots}
+    if len(tags) != 1:
+        raise FormatError(f"the files are for different releases: {', '.join(sorted(tags)) or 'there is none'}")
+    namespace = roots[0].tag[1:].partition("}")[0]
+    result = ET.Element("configuration", {"xmlns": namespace, "xmlns:xsi": _XSI})
+    result.append(ET.Comment(_HEAD))
+    for root in roots:
+        _add(result, root, _PARENTS)
+    return _text(result)
+
+
+_PARENTS = ("users", "user-realms", "administrators", "admin-realms", "authentication", "auth-servers", "signin", "access-urls")
+"""Elements of which there is one, and others beneath it."""
+
+
+def _root(document: str) -> ET.Element:
+    if "<!DOCTYPE" in document:
+        raise FormatError("an import file has no document type")
+    try:
+        root = ET.fromstring(document, ET.XMLParser(target=ET.TreeBuilder(insert_comments=True)))
+    except (ET.ParseError, ValueError) as error:
+        raise FormatError(f"is no XML: {error}") from error
+    if not root.tag.endswith("}configuration"):
+        raise FormatError(f"has {root.tag}, not configuration in the namespace of a release; give what rendered_as=xml returned")
+    return root
+
+
+def _add(target: ET.Element, source: ET.Element, parents: Sequence[str]) -> None:
+    for child in source:
+        if _is_comment(child):
+            if child.text != _HEAD:
+                target.append(child)
+            continue
+        child.tag = child.tag.partition("}")[2]
+        if child.tag in parents:
+            _add(_child(target, child.tag), child, parents)
+        else:
+            _add(ET.SubElement(target, child.tag), child, ())
+    if not len(source) or all(map(_is_comment, source)):
+        target.text = source.text
+
+
+def _is_comment(element: ET.Element) -> bool:
+    tag: Any = element.tag
+    return tag is ET.Comment
+
+
+def _text(root: ET.Element) -> str:
     ET.indent(root)
     return f'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n{ET.tostring(root, encoding="unicode")}\n'
 

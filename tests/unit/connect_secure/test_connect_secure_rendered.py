@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import requests
+from ansible.errors import AnsibleFilterError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from ansible_collections.certlogon.core.plugins.filter.connect_secure_xml import connect_secure_xml
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.auth_servers import AuthServers
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.realms import AuthenticationRealms
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.sign_in_policies import SignInPolicies
@@ -198,3 +200,33 @@ def test_requests_make_what_they_say(appliance: Any) -> None:
         assert answer.status_code == 201, answer.text
     server = client.get(f"{handle.url}/api/v1/configuration/authentication/auth-servers/auth-server/Cards").json()
     assert server["certificate"]["settings"]["user-name-template"] == "<certAttr.altName.UPN>"
+
+
+def test_one_file_of_several() -> None:
+    """What each file has under a parent, the one file has under it once; comments stay with what they are about."""
+    parts = [
+        *rendered(AuthServers(), [CARDS, CODES], allow_inferred=True),
+        *rendered(AuthenticationRealms(), [REALM, {**REALM, "name": "A", "kind": "admin"}]),
+        *rendered(SignInPolicies(), [{"url": "vpn.corp.example/", "realms": ["Card users"]}]),
+    ]
+    text = connect_secure_xml(parts)
+    root = ET.fromstring(text)
+    assert outline(root)[1] == [
+        ["authentication", [*outline(ET.fromstring(parts[0]["xml"]))[1][0][1], *outline(ET.fromstring(parts[2]["xml"]))[1][0][1]]],
+        *outline(ET.fromstring(parts[1]["xml"]))[1],
+    ]
+    comments = [len(re.findall("<!--", part["xml"])) for part in parts]
+    assert len(re.findall("<!--", text)) == sum(comments) - 2, "the head is there more than once, or a comment is lost"
+    assert connect_secure_xml([{"xml": text}]) == text
+
+
+@pytest.mark.parametrize("value", [[], [{}], [{"xml": "<"}], [{"xml": "<configuration/>"}], [{"xml": "<!DOCTYPE x><x/>"}], [{"xml": ""}]])
+def test_what_is_no_import_file(value: list[dict[str, Any]]) -> None:
+    with pytest.raises(AnsibleFilterError, match="give the values of rendered of tasks with rendered_as=xml"):
+        connect_secure_xml(value)
+
+
+def test_files_of_two_releases() -> None:
+    parts = [*rendered(AuthenticationRealms(), [REALM]), *rendered(AuthenticationRealms(), [REALM], xml_version="6.5R9")]
+    with pytest.raises(AnsibleFilterError, match="different releases"):
+        connect_secure_xml(parts)
