@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
+import secrets
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -82,6 +83,7 @@ class Site:
         self.ca = UserCa(CA, crl_url=self.url)
         self.box = CardBox.of_lab(Lab(lab.status["name"]), host="client1")
         self.cards: dict[str, UserCard] = {}
+        self.tag = secrets.token_hex(3)
         self.before = self.rest("GET", SIGN_IN.rpartition("/")[0]).json()["access-url"]
         self.faults(hour_seconds=HOUR)
         self.publish()
@@ -126,7 +128,7 @@ class Site:
 
     def card(self, name: str, user: str, **options: Any) -> UserCard:
         if name not in self.cards:
-            self.cards[name] = options.pop("ca", self.ca).card(self.box, f"try-{name}", User.named(user), **options)
+            self.cards[name] = options.pop("ca", self.ca).card(self.box, f"{self.tag}-{name}", User.named(user), **options)
         return self.cards[name]
 
     def publish(self, crl: bytes | None = None) -> None:

@@ -228,8 +228,10 @@ class DataPlane:
         files = {name: (self.folder / f"device-{number}.pem", self.folder / f"device-{number}.key") for number, name in enumerate(bound)}
         known = self._plan.authorities
         trusted = [authority for authority in known if authority.client_authentication and authority.name not in shut]
-        self._hosts |= {host.host for host in self._plan.hosts} if "ocserv" in self._children else set()
-        stale = sorted(self._hosts - {host.host for host in self._plan.hosts})
+        hosts = {host.host for host in self._plan.hosts}
+        running = "ocserv" in self._children and self._children["ocserv"].alive
+        stale = sorted(self._hosts - hosts) if running else []
+        self._hosts = hosts | set(stale)
         nobody, no_crl = (self.folder / "nobody.pem").read_text(), (self.folder / "nobody.crl.pem").read_text()
         good = [crl for authority in trusted if authority.checks_crl and not isinstance(crl := self._crls.find(authority), str)]
         in_hand = [held for authority in known if authority.checks_crl and (held := self._crls.in_hand(authority)) is not None]
@@ -268,7 +270,6 @@ class DataPlane:
             if name == "ocserv":
                 self._sessions.clear()
         if name == "ocserv":
-            self._hosts = {host.host for host in self._plan.hosts}
             for left in (self._paths.pid, self._paths.control):
                 left.unlink(missing_ok=True)
         self._children[name] = child = Child(command, read)
