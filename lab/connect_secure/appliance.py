@@ -51,7 +51,8 @@ class DataPlane(Protocol):
 
 
 class Appliance:
-    """`names`: this appliance's words where they are not the table's (dialect.py).
+    """`quiet`: a write without warnings is answered with 204, as the vendor's table allows. `names`: this appliance's words where they are
+    not the table's (dialect.py).
 
     `certificate`, `key` (PEM): the device certificate that a new appliance has on its management port. `data_plane`: None for a
     control plane alone. `log`: is told of writes and refusals.
@@ -70,6 +71,7 @@ class Appliance:
         key_lifetime: float = 3600,
         max_sessions: int = 1000,
         shallow: bool = False,
+        quiet: bool = False,
         names: Mapping[str, str] | None = None,
         data_plane: DataPlane | None = None,
         log: Callable[[str], None] | None = None,
@@ -82,7 +84,7 @@ class Appliance:
         self.asked: deque[str] = deque(maxlen=100)
         self.data_plane = data_plane
         self._dialect = Dialect(names) if names else None
-        self._log = log
+        self._log, self._quiet = log, quiet
         if not self.state.tree:
             self.state.tree = _beginning(self.state, node, admin, password or secrets.token_urlsafe(12))
             _first_certificate(self.state, certificate, key)
@@ -146,6 +148,8 @@ class Appliance:
                     self.counts["refused"] += 1
                     self.refused[refused.messages[0]] += 1
                 answer = envelope(refused.status, errors=refused.messages)
+        if self._quiet and answer.body == written(answer.status).body:
+            answer = Answer(204, headers=answer.headers)
         if self._log and (request.method != "GET" or answer.status >= 400):
             self._log(f"{request.client}: {request.method} {request.path}: {answer.status} {_told(answer)}")
         if "X-Stand-In" in answer.headers:

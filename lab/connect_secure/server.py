@@ -412,7 +412,7 @@ def start(
 
     `certificate` and `key`: PEM files of its first device certificate; without them one is made for `hostname` and `address`, by a CA in
     `handle.ca_file`. `options`: version (22.7R2.10: realm_auth only; 22.7R1 or 9.1R13: auth only), admin, password, node, key_lifetime,
-    max_sessions, shallow, names, as in `Appliance`.
+    max_sessions, shallow, quiet, names, as in `Appliance`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)

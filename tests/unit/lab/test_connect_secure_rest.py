@@ -204,6 +204,14 @@ def test_put_creates_at_a_new_url_and_takes_the_key_from_the_body(client: Client
     assert client("GET", f"{USER_ROLES}/Guests/general/overview/description").json() == {"description": "visitors"}
 
 
+def test_writes_may_be_answered_without_a_body(start: Start) -> None:
+    client = Client(start(quiet=True))
+    client.login()
+    answers = [client("POST", USER_REALMS, USERS), client("PUT", f"{USER_REALMS}/Employees", {}), client("POST", USER_REALMS, USERS)]
+    assert [answer.status_code for answer in answers] == [204, 204, 422]
+    assert answers[0].content == b""
+
+
 def test_put_merges_objects_and_replaces_lists(client: Client) -> None:
     radius = {"radius-server": "10.0.0.9", "shared-secret-cleartext": "s", "nas-identifier": "vpn1"}
     client("POST", SERVERS, {"name": "otp", "radius": {"settings": radius}})
