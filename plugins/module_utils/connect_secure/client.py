@@ -149,6 +149,11 @@ class ApplianceSession:
     def log_in_anew(self, realm: str | None = None) -> None:
         """A login beside the run's own, to see that one still works. Raises `UserError` where it does not."""
         self._login.log_in(realm)
+        if not self._login.knows_realms:
+            self._warn(
+                f"{self.options.address}: a second login succeeded, but this appliance's old login asks the server Administrators whatever "
+                "the realms are: try the console before its present session ends"
+            )
 
     # ---- on the way
 

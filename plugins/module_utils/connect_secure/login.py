@@ -96,6 +96,11 @@ class Login:
                 raise
             return str(memory["key"])
 
+    @property
+    def knows_realms(self) -> bool:
+        """Whether the login that the appliance answered last asks a realm; the old one always asks the server Administrators."""
+        return self._answered != "auth"
+
     def log_in(self, realm: str | None = None) -> str:
         """A new key by the user name and password, for nobody else to know of. Raises `UserError`."""
         wanted = realm or self._options.realm

@@ -458,6 +458,7 @@ def test_an_older_appliance_that_lists_names_only(another_appliance: Callable[..
         assert not site.run(resource, config, generation="pulse")["changed"]
         assert not site.run(resource, [])["changed"]
     assert site.run(REALMS, [{"name": "Admin Users", "kind": "admin", "certificate_restriction": {"mode": "optional"}}])["changed"]
+    assert ["old login asks the server Administrators" in text for text in site.warnings] == [True]
 
 
 def test_an_inventory_that_knows_better(site: Site) -> None:
