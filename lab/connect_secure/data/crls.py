@@ -40,10 +40,11 @@ class Unusable(Exception):
 
 @dataclass
 class Memory:
-    """Of one CA, over restarts. Times are UNIX times. `bad`: why the CRL that was last handed out may not be used."""
+    """Of one CA, over restarts. `fetched`, `tried`: UNIX times of the last good and of the last download; `bad`: why the CRL that was
+    last handed out may not be used."""
 
     fetched: float = 0
-    due: float = 0
+    tried: float = 0
     url: str = ""
     error: str = ""
     bad: str = ""
@@ -60,7 +61,7 @@ class Crls:
         self._lock = threading.RLock()
         folder.mkdir(parents=True, exist_ok=True)
         for file in folder.glob("*.json"):
-            known = json.loads(file.read_text())
+            known = {name: value for name, value in json.loads(file.read_text()).items() if name in Memory.__dataclass_fields__}
             self._memory[file.stem] = Memory(**(known | {"from_certificate": tuple(known["from_certificate"])}))
             with contextlib.suppress(FileNotFoundError):
                 self._crls[file.stem] = x509.load_der_x509_crl(file.with_suffix(".crl").read_bytes())
@@ -99,20 +100,24 @@ class Crls:
         memory = self._memory.get(authority.fingerprint, Memory())
         if authority.cdp_source == "client_certificate" and not memory.from_certificate:
             return False
-        return authority.checks_crl and (now or time.time()) >= memory.due
+        return authority.checks_crl and (now or time.time()) >= self._next(authority, memory)
+
+    def _next(self, authority: Authority, memory: Memory) -> float:
+        """When the next download is due: after the frequency; if something is wrong, after a sixtieth of an hour."""
+        hour = self._hour()
+        return memory.tried + (max(1, hour / RETRIES_AN_HOUR) if memory.bad or memory.error else authority.frequency * hour)
 
     def forget(self, authority: Authority) -> None:
         """Where its CRLs come from was changed: ask there at once. A CRL in hand stays."""
         with self._lock:
             memory = self._memory.setdefault(authority.fingerprint, Memory())
-            memory.due, memory.bad, memory.error = 0, "", ""
+            memory.tried, memory.bad, memory.error = 0, "", ""
 
     def update(self, authority: Authority) -> str:
         """Download the CA's CRL now; empty, or what went wrong. The error is kept, and everyone of the CA denied if it must be so."""
         with self._lock:
             memory = self._memory.setdefault(authority.fingerprint, Memory())
-            hour = self._hour()
-            memory.due = time.time() + authority.frequency * hour
+            memory.tried = time.time()
             error = bad = ""
             for place in self._places(authority, memory):
                 try:
@@ -131,7 +136,6 @@ class Crls:
             if (bad or error) not in (memory.bad, memory.error):
                 self._log(f"CRL of the CA {authority.name}: {bad or error}")
             memory.error, memory.bad = error, bad or memory.bad
-            memory.due = min(memory.due, time.time() + max(1, hour / RETRIES_AN_HOUR))
             self._save(authority, memory)
             return bad or error
 
@@ -147,7 +151,7 @@ class Crls:
             "reason": found if isinstance(found, str) else "",
             "url": memory.url,
             "fetched": memory.fetched,
-            "next_download": memory.due,
+            "next_download": self._next(authority, memory),
             "number": number(crl) if crl is not None else None,
             "next_update": crl.next_update_utc.isoformat() if crl is not None and crl.next_update_utc else None,
             "entries": len(crl) if crl is not None else 0,
@@ -179,7 +183,9 @@ class Crls:
 def check(crl: x509.CertificateRevocationList, authority: Authority, now: datetime) -> None:
     """Raise Unusable unless this is a fresh, complete CRL of this CA."""
     if crl.issuer != authority.certificate.subject:
-        raise Unusable(f"its CRL is foreign: issued by {crl.issuer.rfc4514_string()}")
+        above = crl.issuer == authority.certificate.issuer
+        hint = ", the CA above it: a CDP in a CA's certificate is for that certificate, not for those that the CA issues" if above else ""
+        raise Unusable(f"its CRL is foreign: issued by {crl.issuer.rfc4514_string()}{hint}")
     try:
         signed = crl.is_signature_valid(authority.certificate.public_key())  # type: ignore[arg-type]
     except (TypeError, ValueError):

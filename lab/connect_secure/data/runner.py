@@ -78,7 +78,10 @@ class DataPlane:
         self._files: dict[str, bytes] = {}
         self._hosts: set[str] = set()
         self._children: dict[str, Child] = {}
-        self._wake, self._done, self._ended = threading.Event(), threading.Event(), threading.Event()
+        self._turns = threading.Condition()
+        self._asked = self._served = 0
+        self._wake, self._ended = threading.Event(), threading.Event()
+        self._status = b""
         self._thread: threading.Thread | None = None
 
     # What the control plane asks
@@ -99,9 +102,7 @@ class DataPlane:
             return
         if self._thread is None:
             self._start()
-        self._done.clear()
-        self._wake.set()
-        self._done.wait(APPLY_TIMEOUT)
+        self._settle()
 
     def sessions(self) -> list[dict[str, Any]]:
         return self._sessions.records(list(ocserv.users(self._paths)), self._node)
@@ -116,10 +117,10 @@ class DataPlane:
         authority = next((authority for authority in self._plan.authorities if authority.name == ca), None)
         if authority is None:
             raise Refused(f"the trusted client CA '{ca}' does not exist")
+        if not authority.checks_crl:
+            raise Refused(f"no CRL is used for the trusted client CA '{ca}': its certificate status checking is {authority.status}")
         reason = self._crls.update(authority)
-        self._done.clear()
-        self._wake.set()
-        self._done.wait(APPLY_TIMEOUT)
+        self._settle()
         if reason:
             raise Refused(f"CRL of the trusted client CA '{ca}': {reason}")
 
@@ -145,6 +146,14 @@ class DataPlane:
         if self._thread is not None:
             self._thread.join(10)
 
+    def _settle(self) -> None:
+        """Wait until what is wanted now is in force."""
+        with self._turns:
+            self._asked += 1
+            turn = self._asked
+            self._wake.set()
+            self._turns.wait_for(lambda: self._served >= turn, APPLY_TIMEOUT)
+
     # The one thread that starts processes and writes files
 
     def _start(self) -> None:
@@ -158,8 +167,9 @@ class DataPlane:
 
     def _work(self) -> None:
         while not self._ended.is_set():
-            woken = self._wake.wait(POLL)
+            self._wake.wait(POLL)
             self._wake.clear()
+            turn = self._asked
             try:
                 self._take_wanted()
                 self._refresh()
@@ -167,8 +177,9 @@ class DataPlane:
             except Exception as error:  # the data plane goes on with what it had, and says so
                 self.log.system(f"FAULT IN THE STAND-IN: {error!r}")
                 print(f"data plane: {error!r}", flush=True)
-            if woken:
-                self._done.set()
+            with self._turns:
+                self._served = turn
+                self._turns.notify_all()
         for child in self._children.values():
             child.end()
 
@@ -211,7 +222,10 @@ class DataPlane:
         self._run("haproxy", ["haproxy", "-db", "-f", str(self.folder / "haproxy.cfg")], self._read_other, None)
         if changed & {"ocserv-crl.pem", "ocserv-ca.pem"}:
             self._end_revoked()
-        replace(self.folder / "status.json", json.dumps(self.status(), indent=1).encode())
+        status = json.dumps(self.status(), indent=1).encode()
+        if status != self._status:
+            replace(self.folder / "status.json", status)
+            self._status = status
 
     def _device_files(self) -> dict[str, bytes]:
         """Certificate with its issuers, and key, of each device certificate on an external port, by file name."""
