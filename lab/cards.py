@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -109,6 +110,15 @@ class CardBox:
             file.touch(0o600)
             file.write_text(value)  # without newline, which GnuTLS would take as part of it
         return card
+
+    def discard(self, name: str) -> None:
+        """The card is gone, with its keys; nothing if there is none."""
+        label = name.encode().ljust(32)
+        for token in self.folder.glob("tokens/*/token.object"):
+            if label in token.read_bytes():
+                shutil.rmtree(token.parent)
+        for suffix in ("pin", "so-pin"):
+            (self.folder / f"{name}.{suffix}").unlink(missing_ok=True)
 
 
 def digits(count: int) -> str:

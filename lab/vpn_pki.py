@@ -133,7 +133,8 @@ class UserCa:
         begins: dt.timedelta = -DAY,
         ends: dt.timedelta = 365 * DAY,
     ) -> UserCard:
-        """A new card whose key pair is made on it; the certificate is written beside the key."""
+        """A new card, in the place of an older one of the name. The key pair is made on it, the certificate is written beside the key."""
+        box.discard(name)
         card = box.make(name)
         variables = {"SOFTHSM2_CONF": box.environment["SOFTHSM2_CONF"], "CARD_PIN": card.pin, "PATH": "/usr/bin:/bin"}
 
