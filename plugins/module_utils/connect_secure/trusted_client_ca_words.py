@@ -75,8 +75,9 @@ class Wanted:
 
     @property
     def given(self) -> Words:
-        """The settings that the entry names."""
-        return {name: self.entry[name] for name in SETTINGS if self.entry.get(name) is not None}
+        """The settings that the entry names; the address of a CRL means that it is the one to use."""
+        named = {name: self.entry[name] for name in SETTINGS if self.entry.get(name) is not None}
+        return {"cdp_source": "manual", **named} if named.get("primary_cdp") else named
 
     @property
     def secrets(self) -> dict[str, str]:

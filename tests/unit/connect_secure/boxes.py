@@ -24,6 +24,7 @@ class Box:
     def __init__(self, handle: Any, folder: Path) -> None:
         self.handle = handle
         self.folder = folder
+        self.ca_file = str(handle.ca_file)
         self.warnings: list[str] = []
 
     def connection(self) -> dict[str, Any]:
@@ -33,7 +34,7 @@ class Box:
             "port": int(port),
             "username": self.handle.admin,
             "password": self.handle.password,
-            "ca_path": str(self.handle.ca_file),
+            "ca_path": self.ca_file,
             "backup_dir": str(self.folder / "backups"),
         }
 
@@ -66,13 +67,11 @@ class Box:
             f"{self.handle.url}/api/v1/realm_auth",
             auth=(self.handle.admin, self.handle.password),
             json={"realm": self.handle.realm},
-            verify=str(self.handle.ca_file),
+            verify=self.ca_file,
             timeout=10,
         )
         key = (login.json()["api_key"], "")
-        return requests.request(
-            method, f"{self.handle.url}/api/v1/{path}", auth=key, json=body, verify=str(self.handle.ca_file), timeout=10
-        )
+        return requests.request(method, f"{self.handle.url}/api/v1/{path}", auth=key, json=body, verify=self.ca_file, timeout=10)
 
     def tree(self) -> Any:
         return self.ask("GET", CERTIFICATES).json()
