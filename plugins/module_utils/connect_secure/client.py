@@ -91,9 +91,11 @@ class ApplianceSession:
         elements = _elements(found, shape, f"{self.options.address}: GET /api/v1/{path}")
         if not elements:
             return []
-        # An appliance may list names only, or a part of each element: one read tells, for all are listed alike.
+        # An appliance may list names only, or a part of each element: one read tells, for all are listed alike. But where there are names
+        # only, the first element may just have no more than its name.
         first = self.get(resource, shape.name_of(elements[0]))
-        if first is None or paths_of(first) <= paths_of(elements[0]):
+        names_only = all(len(paths_of(element)) == 1 for element in elements)
+        if first is None or (paths_of(first) <= paths_of(elements[0]) and not names_only):
             return elements
         others = (self.get(resource, shape.name_of(element)) for element in elements[1:])
         return [first, *(element for element in others if element is not None)]

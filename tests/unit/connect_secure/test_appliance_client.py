@@ -242,6 +242,9 @@ def test_a_list_is_complete_however_much_of_it_the_appliance_tells(another_appli
     policies = session.list("sign_in_policy")
     assert len(policies) > 1
     assert all("enabled" in policy and {"user", "admin"} & set(policy) for policy in policies)
+    # the first role has nothing but its name, which must not be taken for all that there is to know of the others
+    session.create("user_role", {"name": "Described", "general": {"overview": {"description": "of guests"}}})
+    assert [set(role) for role in session.list("user_role")] == [{"name"}, {"name", "general"}]
 
 
 @pytest.mark.parametrize(
