@@ -31,7 +31,9 @@ def _operation(session: ApplianceSession, operation: Operation) -> Line:
     name, says = f"operations.{operation.name}", f"{operation.method} {operation.path}"
     if operation.name in session.table.login:
         status, detail = ("found", "") if session.answered_login == operation.name else ("untested", "another login came first")
-    elif operation.method != "GET" or "{" in operation.path:
+    elif operation.method == "GET" and "{" in operation.path:
+        status, detail = "untested", "needs the name of something"
+    elif operation.method != "GET":
         status, detail = "untested", "would change something"
     elif operation.name == "backup":
         status, detail = _asked(lambda: session.content(operation.name))
