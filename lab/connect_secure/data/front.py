@@ -8,6 +8,7 @@ as for tunnels.
 
 from __future__ import annotations
 
+import base64
 import html
 import socketserver
 import subprocess
@@ -19,10 +20,13 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from lab.connect_secure.data.plan import Plan
 
 PORT = 8443  # on 127.0.0.1, behind the port that tunnels and browsers share
+# X509_CERT_AUX: SEQUENCE { SEQUENCE { OID id-kp-clientAuth } }
+TRUSTED_FOR_CLIENTS = bytes.fromhex("300c300a06082b06010505070302")
 
 HTTP = """\
 user root;
@@ -79,6 +83,13 @@ def configuration(plan: Plan, folder: Path, certificates: Mapping[str, tuple[Pat
             port=PORT, name=name, certificate=certificate, key=key, folder=folder, default=" default_server" if name == "_" else ""
         )
     return HTTP.format(folder=folder, servers=servers, crl=f"ssl_crl {folder}/front-crl.pem;" if crl else "")
+
+
+def anchor(certificate: x509.Certificate) -> str:
+    """A CA that is trusted as it is, without the CA above it: OpenSSL's form of a certificate with what it is trusted for (`openssl x509
+    -addtrust clientAuth -trustout`). nginx names no CA to browsers that is in a file in this form alone."""
+    text = base64.encodebytes(certificate.public_bytes(serialization.Encoding.DER) + TRUSTED_FOR_CLIENTS).decode()
+    return f"-----BEGIN TRUSTED CERTIFICATE-----\n{text}-----END TRUSTED CERTIFICATE-----\n"
 
 
 def command(folder: Path) -> list[str]:

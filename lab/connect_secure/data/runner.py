@@ -249,13 +249,15 @@ class DataPlane:
         nobody, no_crl = (self.folder / "nobody.pem").read_text(), (self.folder / "nobody.crl.pem").read_text()
         good = [crl for authority in trusted if authority.checks_crl and not isinstance(crl := self._crls.find(authority), str)]
         in_hand = [held for authority in known if authority.checks_crl and (held := self._crls.in_hand(authority)) is not None]
-        complete = 0 < len(known) == len(in_hand)
+        subjects = [authority.certificate.subject for authority in known]
+        topless = [authority.certificate for authority in known if authority.certificate.issuer not in subjects]
+        complete = 0 < len(known) == len(in_hand) and not topless
         negotiated = [authority for authority in known if authority.negotiation]
         content: dict[str, str | bytes] = {
             **keys,
             "ocserv-ca.pem": "".join(authority.pem for authority in trusted) or nobody,
             "ocserv-crl.pem": "".join(map(_pem, good)) + no_crl,
-            "front-negotiation.pem": "".join(authority.pem for authority in negotiated) or nobody,
+            "front-negotiation.pem": "".join(map(front.anchor, topless)) + ("".join(authority.pem for authority in negotiated) or nobody),
             "front-trusted.pem": "".join(authority.pem for authority in known if not authority.negotiation) or nobody,
             "front-crl.pem": "".join(map(_pem, in_hand)) + no_crl,
             "ocserv.conf": ocserv.configuration(self._plan, self._paths, self._networks, files, stale),

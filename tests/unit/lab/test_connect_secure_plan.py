@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -404,6 +406,15 @@ def test_configurations(tmp_path: Path) -> None:
     nginx = front.configuration(made_plan(), tmp_path, files, crl=True)
     assert "ssl_session_tickets off;" in nginx and "ssl_session_cache off;" in nginx and "ssl_crl " in nginx
     assert "server_name vpn.corp.example;" in nginx and "default_server" in nginx
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is missing")
+def test_anchor_is_what_openssl_trusts_without_the_ca_above(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text(front.anchor(CA.certificate))
+    said = subprocess.run(
+        ["openssl", "x509", "-in", str(tmp_path / "ca.pem"), "-noout", "-text"], capture_output=True, text=True, check=True
+    )
+    assert "Trusted Uses:\n  TLS Web Client Authentication" in said.stdout and "No Rejected Uses" in said.stdout
 
 
 def test_words_of_ocserv() -> None:
