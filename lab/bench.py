@@ -25,6 +25,7 @@ NAME = "bench"
 FOLDER = settings.CHECKOUT / "build/bench"
 PEER_PACKAGES = ["ansible>=12,<13", "python-ldap", "ldap3", "smbprotocol", "pyspnego", "cryptography"]
 BUILD_PACKAGES = ["gcc", "python3-dev", "libldap2-dev", "libsasl2-dev"]
+APPLIANCES_BESIDE = ("appliances-floor", "appliances-uri", "appliances-memory")
 CONTENDERS = ("certlogon", "community.general", "samba-tool", "floor")
 
 
@@ -93,8 +94,13 @@ def crl(progress: Progress, *, quick: bool, keep: bool) -> None:
     measured([sys.executable, "-m", "tests.benchmarks.revocation_list", str(FOLDER)] + ["--quick"] * quick, os.environ)
 
 
-PARTS = {"domain": domain, "certificates": certificates, "site": site, "renewal": renewal, "crl": crl}
-RESULTS = ("results.json", "results-certificates.json", "results-site.json", "results-renewal.json", "results-crl.json")
+def appliances(progress: Progress, *, quick: bool, keep: bool) -> None:
+    """Two hundred control planes of stand-in appliances in one play, on loopback addresses."""
+    measured([sys.executable, "-m", "tests.benchmarks.appliances", str(FOLDER)] + ["--quick"] * quick, os.environ)
+
+
+PARTS = {"domain": domain, "certificates": certificates, "site": site, "renewal": renewal, "crl": crl, "appliances": appliances}
+RESULTS = tuple(f"results{part}.json" for part in ("", "-certificates", "-site", "-renewal", "-crl", "-appliances"))
 
 
 def on_a_lab(progress: Progress, name: str, module: str, options: list[str], *, quick: bool, keep: bool, ca: bool = False) -> None:
@@ -225,7 +231,47 @@ def page(results: list[dict[str, Any]], facts: dict[str, Any]) -> str:
             f"alone: {_cell(row, 'openssl')} s in {row['openssl']['megabytes']} MB.",
             "",
         ]
-    return "\n".join(lines)
+    return "\n".join(lines + _appliances(results))
+
+
+def _appliances(results: list[dict[str, Any]]) -> list[str]:
+    """The section on many appliances; empty where they were not measured."""
+    found = {kind: [row for row in results if row["kind"] == kind] for kind in ("appliances", *APPLIANCES_BESIDE)}
+    if not found["appliances"]:
+        return []
+    floor, uri, memory = (found[kind][0] for kind in APPLIANCES_BESIDE)
+    ours = floor["role"] - floor["empty"]
+    lines = [
+        "## Many Connect Secure appliances",
+        "",
+        "The role `connect_secure_gateway` with **control planes of the stand-in appliance**, all in one process on the same machine;",
+        "no gateways behind them. Seconds of the whole `ansible-playbook`, five forks.",
+        "",
+        "| appliances | run | seconds | changed | requests to each | logins at each | largest process |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['count']} | {row['phase']} | {row['seconds']:.1f} | {row['changed']} | {_span(row['requests'])} | {_span(row['logins'])} "
+        f"| {row['megabytes']} MB |"
+        for row in found["appliances"]
+    ]
+    without_start = (uri["uri"] - uri["start"]) / (uri["role"] - uri["start"])
+    return [
+        *lines,
+        "",
+        f"- Unchanged, {floor['count']} appliances [{floor['runs']}]: {floor['role']:.1f} s; as many empty action tasks",
+        f"  ({floor['tasks']} a host) {floor['empty']:.1f} s. The difference, {ours:.1f} s, is {ours / floor['bare']:.1f} times the",
+        f"  {floor['bare']:.1f} s of a bare client (requests, five processes) for the same {len(floor['asked'])} requests to each.",
+        f"- Unchanged, {uri['count']} appliances [{uri['runs']}]: {uri['role']:.1f} s; tasks of `ansible.builtin.uri` that sign in,",
+        f"  read the same settings and would write what differs: {uri['uri']:.1f} s, {uri['uri'] / uri['role']:.1f} times as long.",
+        f"  Without the {uri['start']:.1f} s that an empty play takes: {without_start:.1f} times.",
+        f"- Memory of the largest process: {', '.join(f'{size} MB with {count}' for count, size in memory['megabytes'].items())}.",
+        "",
+    ]
+
+
+def _span(numbers: list[int]) -> str:
+    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
 
 
 def _empty(results: list[dict[str, Any]], name: str) -> str:
