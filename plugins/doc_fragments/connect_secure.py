@@ -70,7 +70,7 @@ options:
   generation:
     description:
       - Which lines of the table of the appliance's interface hold. V(connect_secure) is Ivanti Connect Secure 22.x, V(pulse) is Pulse
-        Connect Secure 8.3 to 9.1, V(juniper) is Juniper SA 6.x and 7.x, which has no REST interface and is served by O(state=rendered)
+        Connect Secure 8.3 to 9.1, V(juniper) is Juniper SA 6.x and 7.x, which has no REST interface and is served by C(state=rendered)
         only, where a module has it.
       - Host variable C(connect_secure_generation).
     type: str
