@@ -101,11 +101,19 @@ class Revocation(Resource[ApplianceSession, Known]):
 
     def apply(self, session: ApplianceSession, change: Change) -> None:
         if change.after is None:
-            session.call("end_session", str(change.details["session-id"]))
+            self._end(session, change.details)
             return
         session.call("update_crl", change.details.name)
         if change.details.expected:
             self._judge(session, change.details.expected)
+
+    def _end(self, session: ApplianceSession, record: Mapping[str, Any]) -> None:
+        try:
+            session.call("end_session", str(record["session-id"]))
+        except UserError:
+            if any(other.get("session-id") == record["session-id"] for other in _sessions(session)):
+                raise
+            # the user left meanwhile, or the new CRL ended it
 
     def _judge(self, session: ApplianceSession, expected: Sequence[int]) -> None:
         current = self.read(session, {"trusted_client_cas": None})

@@ -27,6 +27,7 @@ class Played:
         self.in_use, self.published, self.tells = in_use, published, tells
         self.users = {f"sid{place}": user for place, user in enumerate(users)}
         self.calls: list[tuple[str, str | None]] = []
+        self.ends_sessions = self.keeps_sessions = False
 
     def list(self, resource: str) -> list[dict[str, Any]]:
         assert resource == "trusted_client_ca"
@@ -45,8 +46,12 @@ class Played:
         self.calls.append((operation, name))
         if operation == "update_crl":
             self.in_use = self.published
+            if self.ends_sessions:
+                self.users.clear()
+        elif name in self.users and not self.keeps_sessions:
+            del self.users[name]
         else:
-            del self.users[str(name)]
+            raise UserError(f"DELETE {name}: HTTP 404")
         return None
 
 
@@ -73,6 +78,17 @@ def test_the_crl_is_fetched_once_and_the_session_ends() -> None:
     assert [session["user"] for session in done["sessions"]] == [BRUNO] and done["crls"][0]["number"] == 2
     again = refresh(played, **wish)
     assert not again["changed"] and again["proven"]
+
+
+def test_a_session_that_ended_by_itself_is_ended_and_one_that_stays_is_not() -> None:
+    wish = {"serials": ["2a"], "users": [ALICE]}
+    played = Played(in_use=make_crl(1), published=make_crl(2, {0x2A: "superseded"}))
+    played.ends_sessions = True
+    assert not refresh(played, **wish).get("failed") and played.users == {}
+    played = Played(in_use=make_crl(1), published=make_crl(2, {0x2A: "superseded"}))
+    played.keeps_sessions = True
+    done = refresh(played, **wish)
+    assert done["failed"] and "HTTP 404" in done["msg"] and done["proven"]
 
 
 def test_a_crl_that_does_not_say_so_is_a_failure() -> None:
