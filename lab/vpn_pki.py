@@ -235,6 +235,9 @@ class CrlServer:
         self.up()
 
     def up(self) -> None:
+        """Listen at the same address and port as before; nothing if it does."""
+        if self._server:
+            return
         files, requests = self.files, self.requests
 
         class Handler(BaseHTTPRequestHandler):

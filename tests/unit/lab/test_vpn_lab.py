@@ -144,6 +144,7 @@ def test_the_crl_server_goes_down_and_comes_back():
         with pytest.raises(urllib.error.URLError):
             urllib.request.urlopen(url, timeout=2)
         server.up()
+        server.up()
         assert urllib.request.urlopen(url, timeout=2).read() == b"two"
         with pytest.raises(urllib.error.HTTPError):
             urllib.request.urlopen(server.url("other.crl"), timeout=2)
