@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import spnego
     import spnego.channel_bindings as spnego_channel_bindings
     import urllib3
+    import yaml
     from cryptography import x509
     from cryptography.hazmat import primitives as crypto
     from cryptography.hazmat.primitives import ciphers as crypto_ciphers
@@ -64,6 +65,7 @@ _LIBRARIES = {
     "spnego_channel_bindings": ("spnego.channel_bindings", "pyspnego"),
     "urllib3": ("urllib3", "urllib3"),
     "x509": ("cryptography.x509", "cryptography"),
+    "yaml": ("yaml", "PyYAML"),
 }
 
 
@@ -119,4 +121,5 @@ __all__ = [
     "spnego_channel_bindings",
     "urllib3",
     "x509",
+    "yaml",
 ]

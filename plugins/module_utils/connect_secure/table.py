@@ -10,10 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure import values
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, UserError
+from ansible_collections.certlogon.core.plugins.module_utils.libraries import yaml
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Words
 
 FILE = Path(__file__).with_name("resources.yml")
