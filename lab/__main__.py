@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Any
 
-from lab import domain
+from lab import domain, root
 from lab.errors import LabError
 from lab.labs import DEFAULT_NAME, Lab, all_labs
 from lab.progress import Progress
@@ -44,7 +44,8 @@ def parser() -> argparse.ArgumentParser:
     command("kill", "SIGKILL samba on a domain controller, the stand-in on ca1 or vpn1, all on gw1.").add_argument("host", metavar="HOST")
     command("start", "Start what kill ended.").add_argument("host", metavar="HOST")
     command("list", "All labs on this machine.")
-    prepare = command("prepare", "Make what `up` starts from (the Debian root, the domain's snapshot); start nothing.")
+    prepare = command("prepare", "Make what `up` starts from (the Debian root, its layers, the domain's snapshot); start nothing.")
+    prepare.add_argument("--with", dest="extras", action="append", choices=["vpn"], default=[], help="vpn: the layer of the VPN hosts")
     prepare.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     command("down", "End the lab and remove its state.")
     return top
@@ -74,7 +75,10 @@ def run(options: argparse.Namespace) -> int:
             print(f"{lab.name:20} {lab.status()['state']}")
         return 0
     if options.action == "prepare":
-        domain.ensure_snapshot(Progress(), bare=options.bare)
+        progress = Progress()
+        domain.ensure_snapshot(progress, bare=options.bare)
+        if "vpn" in options.extras:
+            root.ensure_layer(progress, root.VPN)
         return 0
     lab = Lab(options.name)
     if options.action == "up":
