@@ -13,7 +13,7 @@ import secrets
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -358,6 +358,44 @@ def test_crl_from_the_place_that_the_client_certificate_names(good_crl: Site) ->
     asked = len(site.crls.requests)
     assert site.login(card).up
     assert len(site.crls.requests) > asked
+
+
+# OCSP
+
+
+@contextmanager
+def responder(folder: Path, ca: UserCa, certificate: x509.Certificate, *, revoked: bool = False) -> Iterator[str]:
+    """The URL of OpenSSL's responder, which knows this certificate."""
+    pem, date, serial = serialization.Encoding.PEM, "%y%m%d%H%M%SZ", f"{certificate.serial_number:X}"
+    (folder / "ca.pem").write_bytes(ca.pem)
+    (folder / "ca.key").write_bytes(ca.key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    state, since = ("R", dt.datetime.now(dt.timezone.utc).strftime(date)) if revoked else ("V", "")
+    until, number = certificate.not_valid_after_utc.strftime(date), serial if len(serial) % 2 == 0 else f"0{serial}"
+    (folder / "index.txt").write_text("\t".join([state, until, since, number, "unknown", "/CN=alice"]) + "\n")
+    command = ["openssl", "ocsp", "-index", "index.txt", "-CA", "ca.pem", "-rsigner", "ca.pem", "-rkey", "ca.key", "-ndays", "1"]
+    with subprocess.Popen([*command, "-port", "8099"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None and b"ACCEPT" in process.stdout.readline()
+        try:
+            yield f"http://{CONTROL}:8099/"
+        finally:
+            process.kill()
+
+
+def test_ocsp_decides_and_crls_only_where_they_may(good_crl: Site, tmp_path: Path) -> None:
+    site, card = good_crl, good_crl.card("alice", "alice")
+    settings = f"{CLIENT_CAS}/{quote(CA)}"
+    with responder(tmp_path, site.ca, card.certificate) as url:
+        body = {"client-certificate-status-checking": "Use OCSP", "ocsp-settings": {"responder-url": url}}
+        site.rest("PUT", settings, body)
+        assert site.login(card).up
+    with responder(tmp_path, site.ca, card.certificate, revoked=True):
+        attempt = site.login(card)
+        assert not attempt.up and f"says the OCSP responder {url}" in attempt.gateway_log
+    attempt = site.login(card)
+    assert not attempt.up and f"no OCSP responder of the CA {CA} has answered" in attempt.gateway_log
+    site.rest("PUT", settings, {"client-certificate-status-checking": "Use OCSP with CRL fallback"})
+    site.update()
+    assert site.login(card).up, "the CRL does not stand in for a responder that does not answer"
 
 
 # Browsers

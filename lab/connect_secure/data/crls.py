@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 import time
 import urllib.error
@@ -271,4 +272,7 @@ def replace(path: Path, data: bytes) -> None:
     temporary = path.with_suffix(f"{path.suffix}.{threading.get_ident()}.tmp")
     temporary.touch(mode=0o600)
     temporary.write_bytes(data)
+    # ocserv reads anew what is younger than its last look, in whole seconds: of two changes within one, it would keep the first
+    ahead = time.time() + 2
+    os.utime(temporary, (ahead, ahead))
     temporary.replace(path)

@@ -19,6 +19,8 @@ from lab.connect_secure.data.plan import Authority
 
 # For an authority and the certificate in question: its CRL, or why there is none that may be used.
 FindCrl = Callable[[Authority, x509.Certificate], x509.CertificateRevocationList | str]
+# What OCSP says of a certificate: empty for good, a reason, or None where nobody answers.
+AskOcsp = Callable[[x509.Certificate, Authority], str | None]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,13 @@ class Verdict:
     revoked: bool = False
 
 
-def judge(certificate: x509.Certificate, authorities: Sequence[Authority], find_crl: FindCrl, now: datetime) -> Verdict:
+def judge(
+    certificate: x509.Certificate,
+    authorities: Sequence[Authority],
+    find_crl: FindCrl,
+    now: datetime,
+    ask_ocsp: AskOcsp = lambda *_: None,
+) -> Verdict:
     issuer = certificate.issuer.rfc4514_string()
     named = [authority for authority in authorities if authority.certificate.subject == certificate.issuer]
     signers = [authority for authority in named if issued_by(certificate, authority.certificate)]
@@ -48,6 +56,13 @@ def judge(certificate: x509.Certificate, authorities: Sequence[Authority], find_
     )
     if reason:
         return Verdict(reason, authority)
+    said = ask_ocsp(certificate, authority) if authority.asks_ocsp else None
+    if said:
+        return Verdict(said, authority, revoked=said.startswith("revoked"))
+    if said is None and authority.status == "ocsp":
+        return Verdict(f"no OCSP responder of the CA {authority.name} has answered", authority)
+    if said == "":
+        return Verdict(_above(authority, authorities, find_crl), authority)
     return _revocation(certificate, authority, authorities, find_crl)
 
 
@@ -61,8 +76,8 @@ def closed(
     reason = _time(authority.certificate, "CA's certificate", now)
     if reason:
         return reason
-    # CDPs of client certificates: whether there is a CRL turns out with the first who signs in.
-    found = find_crl(authority) if authority.checks_crl and authority.cdp_source != "client_certificate" else ""
+    # CDPs of client certificates, OCSP: whether something can be asked turns out with each who signs in.
+    found = find_crl(authority) if authority.status == "crl" and authority.cdp_source != "client_certificate" else ""
     if isinstance(found, str) and found:
         return found
     return _above(authority, authorities, lambda other, _: find_crl(other))

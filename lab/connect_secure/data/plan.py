@@ -51,7 +51,8 @@ class Cdp:
 
 @dataclass(frozen=True)
 class Authority:
-    """A trusted client CA. `frequency`: of its CRL's downloads, in the appliance's hours. `cdps`: of `manual`, in order."""
+    """A trusted client CA. `frequency`: of its CRL's downloads, in the appliance's hours. `cdps`: of `manual`, in order. `responder`: of
+    OCSP; empty: those that certificates name."""
 
     name: str
     certificate: x509.Certificate
@@ -62,10 +63,15 @@ class Authority:
     cdp_source: str = "ca_certificate"
     cdps: tuple[Cdp, ...] = ()
     frequency: int = 24
+    responder: str = ""
 
     @property
     def checks_crl(self) -> bool:
         return self.status in ("crl", "ocsp_crl")
+
+    @property
+    def asks_ocsp(self) -> bool:
+        return self.status in ("ocsp", "ocsp_crl")
 
     @property
     def fingerprint(self) -> str:
@@ -361,8 +367,6 @@ def _authority(wire: dict[str, Any], secret: Mapping[str, str]) -> Authority:
     settings = wire.get("crl-settings", {})
     status = STATUS.get(wire.get("client-certificate-status-checking", "None"), "none")
     trusted = wire.get("trusted-for-client-authentication", "true") == "true"
-    if status == "ocsp" and trusted:
-        raise Refused(f"stand-in: trusted client CA '{wire['name']}': OCSP without CRL fallback is not modelled by the data plane")
     return Authority(
         name=wire["name"],
         certificate=read_certificate(wire["certificate"]),
@@ -377,6 +381,7 @@ def _authority(wire: dict[str, Any], secret: Mapping[str, str]) -> Authority:
             if place.get("url")
         ),
         frequency=int(settings.get("crl-download-frequency") or 24),
+        responder=wire.get("ocsp-settings", {}).get("responder-url", ""),
     )
 
 

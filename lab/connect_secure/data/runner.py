@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from lab.connect_secure import certificates
-from lab.connect_secure.data import front, ocserv, sessions
+from lab.connect_secure.data import front, ocserv, ocsp, sessions
 from lab.connect_secure.data.crls import Crls, replace
 from lab.connect_secure.data.judge import closed, judge
 from lab.connect_secure.data.log import Log
@@ -82,6 +82,7 @@ class DataPlane:
         self._asked = self._served = 0
         self._wake, self._ended = threading.Event(), threading.Event()
         self._status = b""
+        self._seen_crls: list[bytes] = []
         self._thread: threading.Thread | None = None
 
     # What the control plane asks
@@ -220,7 +221,9 @@ class DataPlane:
         nginx = changed & {"nginx.conf", "front-negotiation.pem", "front-trusted.pem", "front-crl.pem"}
         self._run("nginx", front.command(self.folder), self._read_nginx, self._reload_nginx if nginx else None)
         self._run("haproxy", ["haproxy", "-db", "-f", str(self.folder / "haproxy.cfg")], self._read_other, None)
-        if changed & {"ocserv-crl.pem", "ocserv-ca.pem"}:
+        seen = [crl.signature for authority in self._plan.authorities if (crl := self._crls.in_hand(authority)) is not None]
+        if seen != self._seen_crls:
+            self._seen_crls = seen
             self._end_revoked()
         status = json.dumps(self.status(), indent=1).encode()
         if status != self._status:
@@ -247,8 +250,8 @@ class DataPlane:
         stale = sorted(self._hosts - hosts) if running else []
         self._hosts = hosts | set(stale)
         nobody, no_crl = (self.folder / "nobody.pem").read_text(), (self.folder / "nobody.crl.pem").read_text()
-        good = [crl for authority in trusted if authority.checks_crl and not isinstance(crl := self._crls.find(authority), str)]
-        in_hand = [held for authority in known if authority.checks_crl and (held := self._crls.in_hand(authority)) is not None]
+        good = [crl for authority in trusted if authority.status == "crl" and not isinstance(crl := self._crls.find(authority), str)]
+        in_hand = [held for authority in known if authority.status == "crl" and (held := self._crls.in_hand(authority)) is not None]
         subjects = [authority.certificate.subject for authority in known]
         topless = [authority.certificate for authority in known if authority.certificate.issuer not in subjects]
         complete = 0 < len(known) == len(in_hand) and not topless
@@ -363,7 +366,14 @@ class DataPlane:
 
     def _judge(self, certificate: x509.Certificate) -> str:
         now = datetime.datetime.now(datetime.timezone.utc)
-        return judge(certificate, self._plan.authorities, self._crls.find_for, now).reason
+        return judge(certificate, self._plan.authorities, self._crls.find_for, now, self._ask_ocsp).reason
+
+    def _ask_ocsp(self, certificate: x509.Certificate, authority: Authority) -> str | None:
+        try:
+            return ocsp.status(certificate, authority)
+        except ocsp.NoAnswer as reason:
+            self.log.system(f"OCSP of the CA {authority.name}: {reason}{'; its CRL decides' if authority.checks_crl else ''}")
+            return None
 
     def _gate(self, question: dict[str, str]) -> bool:
         """ocserv's script: may this user have his tunnel, now that TLS is content?"""

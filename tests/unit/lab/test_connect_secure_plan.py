@@ -4,20 +4,23 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib.util
 import shutil
+import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from lab.connect_secure.data import front, names, ocserv
+from lab.connect_secure.data import front, names, ocserv, ocsp
 from lab.connect_secure.data.crls import Crls
 from lab.connect_secure.data.judge import closed, judge
 from lab.connect_secure.data.log import Log
@@ -174,11 +177,6 @@ def test_hosts_and_order() -> None:
             [],
             {"rules": (rule("Users", expression="time.day = Mon and userName = 'x'"),)},
             "only expressions VARIABLE = 'value' are modelled",
-        ),
-        (
-            [],
-            {"authorities": ({"name": "A", "certificate": CA.pem.decode(), "client-certificate-status-checking": "Use OCSP"},)},
-            "OCSP without CRL fallback is not modelled",
         ),
     ],
 )
@@ -379,6 +377,111 @@ def test_cdps_of_certificates(served: CrlServer, tmp_path: Path) -> None:
 def test_distribution_points_that_cannot_be_asked(tmp_path: Path, url: str, reason: str) -> None:
     user = authority(status="crl", cdp_source="manual", cdps=(Cdp(url),))
     assert reason in Crls(tmp_path, lambda _: None).update(user)
+
+
+def test_crl_from_a_directory(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("directory_server", Path(__file__).parents[1] / "certificates/directory_server.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    dn, login = "CN=Users CA,CN=CDP,DC=corp,DC=example", ("CN=reader,DC=corp,DC=example", "secret")
+    with module.directory(dn, {"certificateRevocationList;binary": [CA.crl()]}, login) as server:
+        url = f"ldap://127.0.0.1:{server.server_address[1]}/{quote(dn)}?certificateRevocationList?base?(objectClass=*)"
+        crls = Crls(tmp_path, lambda _: None)
+        user = authority(status="crl", cdp_source="manual", cdps=(Cdp(url, *login),))
+        assert crls.update(user) == "" and not isinstance(crls.find(user), str)
+        assert "cannot be downloaded" in crls.update(authority(status="crl", cdp_source="manual", cdps=(Cdp(url, login[0], "wrong"),)))
+
+
+# OCSP
+
+
+@pytest.fixture
+def responder(tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """`responder(ca, certificate, revoked=False)` -> URL of OpenSSL's responder for this certificate."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is missing")
+    started = []
+
+    def start(ca: UserCa, found: x509.Certificate, *, revoked: bool = False, signer: UserCa | None = None) -> str:
+        (tmp_path / "ca.pem").write_bytes(ca.pem)
+        signer = signer or ca
+        (tmp_path / "signer.pem").write_bytes(signer.pem)
+        (tmp_path / "signer.key").write_bytes(signer.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        date = "%y%m%d%H%M%SZ"
+        serial = f"{found.serial_number:X}"
+        line = [
+            "R" if revoked else "V",
+            found.not_valid_after_utc.strftime(date),
+            NOW.strftime(date) + ",keyCompromise" if revoked else "",
+            serial if len(serial) % 2 == 0 else f"0{serial}",
+            "unknown",
+            "/CN=alice",
+        ]
+        (tmp_path / "index.txt").write_text("\t".join(line) + "\n")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [
+            "openssl",
+            "ocsp",
+            "-index",
+            "index.txt",
+            "-CA",
+            "ca.pem",
+            "-rsigner",
+            "signer.pem",
+            "-rkey",
+            "signer.key",
+            "-ndays",
+            "1",
+        ]
+        process = subprocess.Popen(
+            [*command, "-port", str(port)], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        started.append(process)
+        assert process.stdout is not None
+        assert "ACCEPT" in process.stdout.readline()
+        return f"http://127.0.0.1:{port}/"
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_ocsp_of_openssl(responder: Callable[..., str]) -> None:
+    found, other = certificate(), certificate()
+    assert ocsp.status(found, authority(status="ocsp", responder=responder(CA, found))) == ""
+    revoked = authority(status="ocsp", responder=responder(CA, found, revoked=True))
+    assert "(keyCompromise), says the OCSP responder" in ocsp.status(found, revoked)
+    assert "does not know the certificate" in ocsp.status(other, revoked)
+
+
+def test_ocsp_that_is_not_believed(responder: Callable[..., str]) -> None:
+    found = certificate()
+    with pytest.raises(ocsp.NoAnswer, match="is foreign"):
+        ocsp.status(found, authority(responder=responder(CA, found, signer=UserCa("Users CA"))))
+    with pytest.raises(ocsp.NoAnswer, match="cannot be reached"):
+        ocsp.status(found, authority(responder="http://127.0.0.1:9/"))
+    with pytest.raises(ocsp.NoAnswer, match="none is configured, and the certificate names none"):
+        ocsp.status(found, authority())
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "reason"),
+    [
+        ("ocsp", "", ""),
+        ("ocsp", "revoked, says the responder", "revoked, says the responder"),
+        ("ocsp", None, "no OCSP responder of the CA Users has answered"),
+        ("ocsp_crl", "", ""),
+        ("ocsp_crl", None, "everyone of the CA Users is denied: its CRL has expired"),
+        ("crl", "revoked", "everyone of the CA Users is denied: its CRL has expired"),
+    ],
+)
+def test_ocsp_falls_back_to_crls_only_where_it_may(status: str, said: str | None, reason: str) -> None:
+    trusted = [authority(status=status)]
+    assert judge(certificate(), trusted, lambda *_: "its CRL has expired", NOW, lambda *_: said).reason == reason
 
 
 # What ocserv and nginx are told, and what they say
