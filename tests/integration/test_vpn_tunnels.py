@@ -68,6 +68,7 @@ class Site:
     # ---- what Ansible does
 
     def inventory(self) -> Path:
+        """Both gateways as an administrator would write them down."""
         hosts = self.lab.status["hosts"]
         (self.folder / "users.pem").write_bytes(self.ca.pem)
         (self.folder / "servers.pem").write_bytes(self.servers.pem)
@@ -99,10 +100,11 @@ class Site:
             "vpn_gateway_device_certificate": {"pkcs12_path": str(self.pkcs12("gw1")), "pkcs12_passphrase": PASSPHRASE},
             "vpn_gateway_address_pool": hosts["gw1"]["pool"],
             "vpn_gateway_networks": ["10.84.0.0/24"],
+            "vpn_gateway_crl_download_frequency": 0.001,
         }
         groups = {
-            "vpn_appliances": {"vpn1.corp.example": appliance | common | {"vpn_gateway_server_names": [NAMES["vpn1"]]}},
-            "vpn_gateways": {"gw1.corp.example": gateway | common | {"vpn_gateway_server_names": [NAMES["gw1"]]}},
+            "vpn_appliances": {"vpn1.corp.example": common | appliance | {"vpn_gateway_server_names": [NAMES["vpn1"]]}},
+            "vpn_gateways": {"gw1.corp.example": common | gateway | {"vpn_gateway_server_names": [NAMES["gw1"]]}},
         }
         path = self.folder / "hosts.yml"
         path.touch(mode=0o600)
@@ -347,6 +349,25 @@ def test_without_crl_server_the_crl_serves_until_its_end(site: Site, host: str) 
     assert not attempt.up
     told = site.refresh(host)
     assert not told.good and "expired" in told.told + attempt.gateway_log
+
+
+@pytest.mark.usefixtures("good_crl")
+def test_a_revoked_card_is_out_within_the_download_frequency_though_nobody_told(site: Site) -> None:
+    """The appliance counts hours, here of two seconds; cron on the other gateway looks each minute what is due, here after 4 seconds."""
+    card = site.card("rolf", "rolf.rask")
+    assert all(site.login(host, card).up for host in NAMES)
+    site.faults(hour_seconds=2)
+    site.ca.revoke(card.certificate)
+    site.publish()
+    try:
+        deadlines = {"vpn1": time.monotonic() + 2 + 5, "gw1": time.monotonic() + 60 + 4 + 5}
+        for host, deadline in deadlines.items():
+            while (attempt := site.login(host, card)).up:
+                assert time.monotonic() < deadline, f"{host} lets the revoked card in"
+                time.sleep(1)
+            assert "certificate chain is revoked" in attempt.gateway_log
+    finally:
+        site.faults()
 
 
 # ---- browsers
