@@ -59,6 +59,7 @@ class Crls:
         self._folder, self._log, self._hour = folder, log, hour
         self._memory: dict[str, Memory] = {}
         self._crls: dict[str, x509.CertificateRevocationList] = {}
+        self._verified: dict[str, x509.CertificateRevocationList] = {}
         self._lock = threading.RLock()
         folder.mkdir(parents=True, exist_ok=True)
         for file in folder.glob("*.json"):
@@ -75,7 +76,10 @@ class Crls:
         if crl is None:
             return memory.error if memory is not None and memory.error else "its CRL has not been downloaded yet"
         try:
-            check(crl, authority, now or datetime.now(timezone.utc))
+            if self._verified.get(authority.fingerprint) is not crl:
+                check_origin(crl, authority)
+                self._verified[authority.fingerprint] = crl
+            check_dates(crl, now or datetime.now(timezone.utc))
         except Unusable as error:
             late = f"; {memory.error}" if memory is not None and memory.error else ""
             return f"{error}{late}"
@@ -167,7 +171,8 @@ class Crls:
 
     def _take(self, authority: Authority, memory: Memory, url: str, data: bytes) -> None:
         crl = read_crl(data)
-        check(crl, authority, datetime.now(timezone.utc))
+        check_origin(crl, authority)
+        check_dates(crl, datetime.now(timezone.utc))
         news = self._crls.get(authority.fingerprint) != crl
         memory.fetched, memory.url, memory.error, memory.bad = time.time(), url, "", ""
         self._crls[authority.fingerprint] = crl
@@ -181,8 +186,8 @@ class Crls:
         replace(self._folder / f"{authority.fingerprint}.json", json.dumps(asdict(memory)).encode())
 
 
-def check(crl: x509.CertificateRevocationList, authority: Authority, now: datetime) -> None:
-    """Raise Unusable unless this is a fresh, complete CRL of this CA."""
+def check_origin(crl: x509.CertificateRevocationList, authority: Authority) -> None:
+    """Raise Unusable unless this is a complete CRL of this CA."""
     if crl.issuer != authority.certificate.subject:
         above = crl.issuer == authority.certificate.issuer
         hint = ", the CA above it: a CDP in a CA's certificate is for that certificate, not for those that the CA issues" if above else ""
@@ -193,13 +198,16 @@ def check(crl: x509.CertificateRevocationList, authority: Authority, now: dateti
         signed = False
     if not signed:
         raise Unusable("its CRL is foreign: not signed with the CA's key")
+    if any(isinstance(extension.value, x509.DeltaCRLIndicator) for extension in crl.extensions):
+        raise Unusable("its CRL is a delta CRL, and no complete one")
+
+
+def check_dates(crl: x509.CertificateRevocationList, now: datetime) -> None:
+    """Raise Unusable unless the CRL is in its time."""
     if crl.next_update_utc is not None and crl.next_update_utc < now:
         raise Unusable(f"its CRL has expired at {crl.next_update_utc:%Y-%m-%d %H:%M:%S} UTC")
     if crl.last_update_utc > now:
         raise Unusable(f"its CRL is not valid before {crl.last_update_utc:%Y-%m-%d %H:%M} UTC")
-    for extension in crl.extensions:
-        if isinstance(extension.value, x509.DeltaCRLIndicator):
-            raise Unusable("its CRL is a delta CRL, and no complete one")
 
 
 def read_crl(data: bytes) -> x509.CertificateRevocationList:
