@@ -118,7 +118,8 @@ class Site:
                 "user-name": {"test": "is", "user-names": names},
             }
             self.rest("POST", REALMS, {"name": server, "authentication-server": server, "role-mapping-rules": {"rule": [rule]}}, expect=201)
-        self.rest.policies([policy(f"{HOST}/", "Try Card"), policy(f"{STAFF}/", "Try Card"), policy("*/portal/", "Try UPN"), *self.before])
+        others = [other for other in self.before if other["url-pattern"] not in (f"{HOST}/", f"{STAFF}/")]
+        self.rest.policies([policy(f"{HOST}/", "Try Card"), policy(f"{STAFF}/", "Try Card"), policy("*/portal/", "Try UPN"), *others])
 
     def settings(self, **changes: Any) -> None:
         """Of the trusted client CA."""

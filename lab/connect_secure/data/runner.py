@@ -55,6 +55,7 @@ backend tunnels
     server ocserv 127.0.0.1:{ocserv} send-proxy
 """
 POLL = 0.5  # seconds between looks at what is due
+WATCH = 5.0  # seconds between looks at whose tunnels have ended without a word
 APPLY_TIMEOUT = 30
 
 
@@ -82,6 +83,7 @@ class DataPlane:
         self._asked = self._served = 0
         self._wake, self._ended = threading.Event(), threading.Event()
         self._status = b""
+        self._watched = 0.0
         self._seen_crls: list[bytes] = []
         self._thread: threading.Thread | None = None
 
@@ -306,8 +308,9 @@ class DataPlane:
 
     def _watch(self) -> None:
         """Forget sessions that ended without a word of ocserv's script."""
-        if not self._sessions.all():
+        if not self._sessions.all() or time.monotonic() - self._watched < WATCH:
             return
+        self._watched = time.monotonic()
         alive = {int(user["ID"]) for user in ocserv.users(self._paths)}
         for session in self._sessions.all():
             if session.worker not in alive and time.time() - session.since > 10:
