@@ -89,6 +89,8 @@ class Proof:
     requirements: Sequence[str] = ()
     version: str = ""
     reason: str = ""
+    picture: str = ""
+    """A data: URI of what somebody saw."""
 
     @property
     def judged_by(self) -> str:
