@@ -271,6 +271,12 @@ class Server:
         except (OSError, ValueError):
             return 0
 
+    def shown(self) -> dict[str, str]:
+        """Subject, issuer, serial and notAfter of the gateway's certificate."""
+        options = ("-noout", "-subject", "-issuer", "-serial", "-enddate", "-nameopt", "RFC2253", "-dateopt", "iso_8601")
+        lines = crls.openssl("x509", "-in", str(self.certificate / "cert.pem"), *options)[1].splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line)
+
     def occtl(self, *arguments: str) -> tuple[int, str]:
         try:
             command = ["occtl", "-s", self.settings["socket"], *arguments]
@@ -492,7 +498,7 @@ def run(settings: dict[str, Any], options: argparse.Namespace) -> tuple[int, dic
     if write:
         crls.place(folder, "status.json", json.dumps(report, indent=1) + "\n")
     if options.command == "status":
-        report |= {"sessions": server.sessions(), "last": known}
+        report |= {"sessions": server.sessions(), "last": known, "certificate": server.shown()}
     return code, report
 
 

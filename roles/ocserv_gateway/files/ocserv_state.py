@@ -126,6 +126,13 @@ def text_of(path: str) -> str:
         return ""
 
 
+def digest_of(path: str) -> str:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
 def runs(*names: str) -> bool:
     return any(text_of(str(path)).strip() in names for path in Path("/proc").glob("[0-9]*/comm"))
 
@@ -139,6 +146,14 @@ def read(options: dict[str, Any]) -> dict[str, Any]:
         "cron": runs("cron", "crond"),
         "forwarding": text_of("/proc/sys/net/ipv4/ip_forward").strip() == "1",
         "tun": Path("/dev/net/tun").exists(),
+        "differing": [path for path, digest in options["files"].items() if digest_of(path) != digest]
+        + [
+            path
+            for path, mode in options["folders"].items()
+            if not Path(path).is_dir() or Path(path).stat().st_mode & 0o7777 != int(mode, 8)
+        ],
+        "groups": sorted(str(path) for path in (folder / "groups").glob("*")),
+        "settings": text_of(f"{folder}/gateway.json"),
     }
     if "openssl" in missing:
         return here
