@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The demo's browser: a card at the appliance's sign-in page, the PIN typed into Chromium's own dialog. `visit` does, the judgement is pure."""
+"""The demo's browser: a card at the appliance's sign-in page, its PIN typed into Chromium's own dialog. `judged` is pure."""
 
 from __future__ import annotations
 
