@@ -96,7 +96,7 @@ options:
           - Where the address of the CRL is taken from.
           - The CDP in a CA's own certificate is that of the CRL on which the CA itself would be, by the CA above it. It is the CRL of its
             users' certificates for a root only.
-          - V(ca_certificate) with O(state=replaced) when left out.
+          - V(manual) where O(config[].primary_cdp) is given. Else V(ca_certificate) with O(state=replaced) when left out.
         type: str
         choices: [ca_certificate, client_certificate, manual]
       primary_cdp:
@@ -176,6 +176,11 @@ options:
       - The task fails with the appliance's own words where it does not get a CRL, or refuses it.
     type: bool
     default: false
+  expected_certificates:
+    description: Files that an earlier play of the run makes, and that check mode therefore does not find. Their CAs are foreseen all the same.
+    type: list
+    elements: path
+    default: []
   state:
     description:
       - V(merged) imports what is not there, and sets what O(config) says.

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import TypeAlias
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from ansible_collections.certlogon.core.plugins.module_utils.directory.names import split_dn
@@ -53,7 +54,7 @@ class LdapCdp:
         return f"{scheme}://{host}{port}/{base}?{self.attribute}?{self.scope}?{sought}"
 
 
-Cdp = HttpCdp | LdapCdp
+Cdp: TypeAlias = "HttpCdp | LdapCdp"
 
 _FORM = "write ldap://server/base?certificateRevocationList;binary?base?(objectClass=cRLDistributionPoint)"
 

@@ -40,7 +40,7 @@ OPTIONS: dict[str, Any] = {
     "sha256": {"type": "str"},
     **{name: {"type": "str"} for name in SUBJECT},
     "key_type": {"type": "str", "choices": ["rsa", "ec"], "default": "rsa"},
-    "key_length": {"type": "int", "default": 2048},
+    "key_length": {"type": "int", "default": 2048, "no_log": False},
     "curve": {"type": "str", "choices": list(_CURVE_NAMES), "default": "P-256"},
     "server_names": {"type": "list", "elements": "str"},
     "issuer": {"type": "str"},
@@ -227,7 +227,7 @@ def _subject_problems(entry: Mapping[str, Any]) -> Iterable[str]:
         if not value:
             continue
         if not value.isprintable():
-            wrong = next(character for character in value if not character.isprintable())
+            wrong = next((character for character in value if not character.isprintable()), "")
             yield f"{option}: {value!r} has the character {wrong!r}, which no name may have; leave it out"
         if len(value) > longest:
             yield f"{option}: {value!r} has {len(value)} characters, but {longest} are the most; shorten it"

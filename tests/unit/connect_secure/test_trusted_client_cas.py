@@ -116,6 +116,13 @@ def test_nothing_changes_with_two_requests(appliance: Box) -> None:
     assert (done.logins, done.requests) == (1, 3)  # the login, the list, and one element to see whether the list is complete
 
 
+def test_the_address_of_a_crl_means_that_it_is_used(appliance: Box, web: Files) -> None:
+    ca = Authority()
+    web["implied.crl"] = ca.crl()
+    appliance.rhythm(CA, config=[given(ca, status_checking="crl", primary_cdp=f"{web.url}/implied.crl")])
+    assert appliance.elements(KIND)[0]["crl-settings"]["cdp-source"] == "Manually configured CDP"
+
+
 def test_rendered_asks_nobody(appliance: Box) -> None:
     ca = Authority()
     (found,) = appliance.run(CA, state="rendered", host="192.0.2.1", config=[given(ca, trusted_for_client_authentication=False)])[
