@@ -131,7 +131,7 @@ class ApplianceSession:
         path = line.address(name, self.options.node)
         if line.method == "GET":
             return self._parsed(self._ask("GET", path, query=query), f"{operation} (standing: {line.standing})")
-        return self._write(line.method, path, body, operation, query=query)
+        return self._write(line.method, path, body, operation, query=query, changes=line.changes)
 
     def raw(self, method: str, path: str, body: Any = None, query: Mapping[str, Any] | None = None) -> Any:
         """Ask for any path below /api/v1 (percent-encoded; `{node}` is filled in). None for 404 of a GET, and for an empty answer."""
@@ -165,8 +165,9 @@ class ApplianceSession:
         with self._memory.locked() as memory:
             return str(memory.get("login", ""))
 
-    def _write(self, method: str, path: str, body: Any, what: str, query: Mapping[str, Any] | None = None) -> Any:
-        self._keep_backup()
+    def _write(self, method: str, path: str, body: Any, what: str, query: Mapping[str, Any] | None = None, *, changes: bool = True) -> Any:
+        if changes:
+            self._keep_backup()
         answer = self._ask(method, path, body=body, query=query)
         self._judge(answer, what)
         for text in listed(answer.body, "warnings"):

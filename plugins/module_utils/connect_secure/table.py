@@ -20,7 +20,10 @@ GENERATIONS = ("connect_secure", "pulse", "juniper")
 STANDINGS = ("confirmed", "seen", "inferred", "overridden")
 """How sure a line is; `overridden` is what the inventory says."""
 
-_SECTIONS = {"operations": ("method", "path", "standing"), "resources": ("path", "xml_path", "key", "standing", "kinds", "fields")}
+_SECTIONS = {
+    "operations": ("method", "path", "standing", "changes"),
+    "resources": ("path", "xml_path", "key", "standing", "kinds", "fields"),
+}
 _FIELD = ("at", "type", "standing", "values", "none", "write", "read", "fields")
 
 
@@ -46,12 +49,13 @@ class Field:
 
 @dataclass(frozen=True)
 class Operation:
-    """What can be asked of the appliance besides its configuration."""
+    """What can be asked of the appliance besides its configuration. `changes`: whether the configuration is another after it."""
 
     name: str
     method: str
     path: str
     standing: str
+    changes: bool
 
     def address(self, name: str | None = None, node: str | None = None) -> str:
         """The path below /api/v1, with the (percent-encoded) name and cluster node in it."""
@@ -179,7 +183,9 @@ class Table:
         _known("operation", name, self._lines["operations"])
         line = self._lines["operations"][name]
         changed = self._overridden.get("operations", {}).get(name, {})
-        return Operation(name, line["method"], line["path"], _standing(changed, line["standing"]))
+        return Operation(
+            name, line["method"], line["path"], _standing(changed, line["standing"]), line.get("changes", line["method"] != "GET")
+        )
 
 
 def fill(path: str, *, name: str | None = None, node: str | None = None) -> str:

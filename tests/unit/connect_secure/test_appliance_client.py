@@ -35,7 +35,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_one_login_serves_all_tasks_of_a_run(appliance: Any) -> None:
     task = appliance.new_run()
-    for _ in range(3):
+    for _time in range(3):
         appliance.session(task()).list(REALMS)
     assert appliance.handle.metrics["logins"] == 1
     (key,) = (path for path in task().folder.iterdir())
@@ -52,7 +52,7 @@ def _fork(session: Any) -> None:
 def test_forked_tasks_that_begin_together_share_one_login(appliance: Any) -> None:
     task = appliance.new_run()
     appliance.faults(slow={"seconds": 0.2, "path": "realm_auth"})
-    processes = [multiprocessing.get_context("fork").Process(target=_fork, args=(lambda: appliance.session(task()),)) for _ in range(5)]
+    processes = [multiprocessing.get_context("fork").Process(target=_fork, args=(lambda: appliance.session(task()),)) for _time in range(5)]
     for process in processes:
         process.start()
     for process in processes:
@@ -76,7 +76,7 @@ def test_an_expired_key_costs_one_login(appliance: Any, after: int) -> None:
     session = appliance.session(first)
     session.list(REALMS)
     appliance.faults(expire_key=after)
-    assert session.get(REALMS, "Users") or True
+    assert session.get(REALMS, "Users")
     appliance.faults()
     assert first.logins <= 2
     last = task()
@@ -304,7 +304,7 @@ def test_files_that_hold_no_certificates(appliance: Any, tmp_path: Path, option:
 def test_no_verification_warns_once_a_run(appliance: Any) -> None:
     appliance.faults(management_certificate="expired")
     task = appliance.new_run()
-    for _ in range(2):
+    for _time in range(2):
         appliance.session(task(), validate_certs=False).list(REALMS)
     assert ["validate_certs is false" in text for text in appliance.warnings] == [True]
 
@@ -323,7 +323,7 @@ def test_a_port_that_speaks_no_tls(appliance: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as plain:
 
         def serve() -> None:
-            connection, _ = plain.accept()
+            connection, _address = plain.accept()
             connection.recv(1000)
             connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
             connection.close()
@@ -350,7 +350,8 @@ def test_a_client_certificate_is_shown(appliance: Any, tmp_path: Path) -> None:
         def serve() -> None:
             connection = context.wrap_socket(listener.accept()[0], server_side=True)
             seen.append(connection.getpeercert())
-            connection.recv(10000)
+            while not connection.recv(10000).endswith(b"}"):
+                pass
             connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"api_key":"k"}')
             connection.close()
 
@@ -414,6 +415,13 @@ def test_a_backup_is_made_before_the_first_change_of_a_run(appliance: Any) -> No
     assert made.name.startswith(f"{appliance.handle.address}_{appliance.handle.port}-20")
 
 
+def test_what_leaves_the_configuration_alone_makes_no_backup(appliance: Any) -> None:
+    session = appliance.session()
+    with pytest.raises(UserError):
+        session.call("end_session", "nobody's")
+    assert session.backup == ""
+
+
 def test_a_task_knows_the_backup_of_the_run(appliance: Any) -> None:
     task = appliance.new_run()
     first, second = task(), task()
@@ -461,7 +469,7 @@ def test_only_so_many_backups_are_kept(appliance: Any) -> None:
 def test_without_a_backup_nothing_is_changed(appliance: Any, fault: dict[str, Any], message: str) -> None:
     session = appliance.session()
     appliance.faults(**fault)
-    for _ in range(2):
+    for _time in range(2):
         with pytest.raises(UserError, match=message):
             session.create("user_role", {"name": "Staff"})
     assert session.get("user_role", "Staff") is None
@@ -509,7 +517,7 @@ def test_curl_sees_the_same_wire(appliance: Any) -> None:
 def test_connections_are_kept_open(appliance: Any) -> None:
     session = appliance.session()
     began = time.perf_counter()
-    for _ in range(20):
+    for _time in range(20):
         session.get(REALMS, "Users")
     assert appliance.handle.metrics["connections"] == 1
     assert time.perf_counter() - began < 5
