@@ -23,6 +23,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.resource import Cha
 from ansible_collections.certlogon.core.plugins.plugin_utils.connect_secure import ConnectSecureAction
 
 REPOSITORY = Path(__file__).parents[3]
+PLAYBOOK = [str(Path(sys.executable).with_name("ansible-playbook"))]
 
 
 class Roles(Resource[ApplianceSession, dict[str, Any]]):
@@ -140,7 +141,7 @@ def test_unknown_options_are_refused_as_ansible_does() -> None:
 
 
 def test_one_login_for_all_forked_tasks_of_a_run(appliance: Any, tmp_path: Path) -> None:
-    """ansible-playbook itself: seven tasks in as many processes, two hosts of the inventory being two names of the same appliance."""
+    """ansible-playbook itself: each task in its own process, two names being one appliance; then the playbook that checks the table."""
     role = {"path": "configuration/users/user-roles/user-role/Staff", "body": {"name": "Staff"}}
     write = {"certlogon.core.connect_secure_config": {"config": [role]}, "register": "written"}
     read = {"certlogon.core.connect_secure_info": {}, "register": "read"}
@@ -156,7 +157,7 @@ def test_one_login_for_all_forked_tasks_of_a_run(appliance: Any, tmp_path: Path)
     (tmp_path / "inventory.yml").write_text(json.dumps({"all": {"children": hosts}}))
     environment = {**os.environ, "ANSIBLE_HOME": str(tmp_path / "home"), "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / "collections")}
     done = subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), "-i", "inventory.yml", "play.yml"],
+        [*PLAYBOOK, "-vvv", "-i", "inventory.yml", "play.yml", "certlogon.core.check_appliance", "-e", "check_appliance_hosts=vpn1"],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
@@ -165,6 +166,9 @@ def test_one_login_for_all_forked_tasks_of_a_run(appliance: Any, tmp_path: Path)
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert appliance.handle.metrics["logins"] == 1
+    assert appliance.handle.password not in done.stdout + done.stderr
+    assert "missing   inferred   resources.user_realm.fields.secondary_authentication.user_name" in done.stdout
+    assert "vpn1, release 22.7R2.10 (connect_secure_generation connect_secure)" in done.stdout
     assert (tmp_path / "vpn1").read_text() == "0 0"
     assert len(list((appliance.folder / "backups").iterdir())) == 1
     assert list((tmp_path / "home").rglob("connect_secure-*")) == []

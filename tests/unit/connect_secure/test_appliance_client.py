@@ -324,7 +324,7 @@ def test_a_port_that_speaks_no_tls(appliance: Any) -> None:
 
         def serve() -> None:
             connection, _address = plain.accept()
-            connection.recv(1000)
+            connection.recv(65536)
             connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
             connection.close()
 
