@@ -12,8 +12,9 @@ description:
   - Manages which URLs offer which realms, whether they may be used, and the order in which the appliance tries them. The first that fits
     serves a visitor, so that one with a wildcard hides those after it; what nobody gets to is warned about.
   - The order is part of the state. The order of O(config) becomes the order of its policies; a new one comes right after the one before it
-    in O(config) (before the first one that is there already, if it has none), and policies that are not named stay where they are. The
-    whole list is written for that, which is inferred; a mismatch afterwards is an error.
+    in O(config) (before the first one that is there already, if it has none), and policies that are not named stay where they are, but for
+    one with a wildcard that would hide one of O(config), which comes after it. The whole list is written for that, which is inferred; a
+    mismatch afterwards is an error.
   - No change is made after which no administrator could sign in. A way in is an enabled administrators' URL, a realm that it offers and the
     server that the realm asks; at least one has to stay as it is. What touches how the task itself signs in (O(realm)) is changed last, a
     second login is made while the first key still works, and if that fails the old values are written back and the task fails. Secrets

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -153,7 +153,7 @@ def _changes(params: Mapping[str, Any], current: Policies, problems: Problems) -
     if before != after:
         made = [url for url in before if url not in current.elements]
         changes.append(
-            Change(ORDER, {"urls": before}, {"urls": after}, Reorder(current.shape, _wanted(params), list(current.elements), made))
+            Change(ORDER, {"urls": before}, {"urls": after}, Reorder(current.shape, _wanted(params, before), list(current.elements), made))
         )
     return changes
 
@@ -174,12 +174,17 @@ def _change(entry: Words, state: str, current: Policies) -> Change | None:
     return Change(entry["url"], have, after, Edit(current.shape, entry["url"], describe, have, members))
 
 
-def _wanted(params: Mapping[str, Any]) -> list[str]:
-    return [entry["url"] for entry in params["config"]] if params["state"] != "deleted" else []
+def _wanted(params: Mapping[str, Any], there: Iterable[str]) -> list[str]:
+    """The order of `config`, and after it those that are `there` whose wildcard would hide one of its policies."""
+    if params["state"] == "deleted":
+        return []
+    named = [entry["url"] for entry in params["config"]]
+    wildcards = {f"*/{url.partition('/')[2]}" for url in named if not url.startswith("*")}
+    return [*named, *(url for url in there if url in wildcards and url not in named)]
 
 
 def _in_place(urls: Sequence[str], params: Mapping[str, Any]) -> bool:
-    wanted = [url for url in _wanted(params) if url in urls]
+    wanted = [url for url in _wanted(params, urls) if url in urls]
     return in_order(urls, wanted) == list(urls)
 
 
@@ -189,7 +194,7 @@ def _orders(changes: Sequence[Change], current: Policies, params: Mapping[str, A
     kept = [url for url in current.elements if url not in gone]
     new = [change.name for change in changes if change.action == "create"]
     there = {*kept, *new}
-    return [*kept, *new], in_order(kept, [url for url in _wanted(params) if url in there])
+    return [*kept, *new], in_order(kept, [url for url in _wanted(params, kept) if url in there])
 
 
 def _result(changes: Sequence[Change], current: Policies, params: Mapping[str, Any]) -> list[Words]:

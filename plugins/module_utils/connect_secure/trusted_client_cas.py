@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.certlogon.core.plugins.module_utils.certificates import crl_source
@@ -23,6 +24,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.resource import Cha
 
 RESOURCE = "trusted_client_ca"
 CONTROLLER, DELEGATE, SKIP = "controller", "delegate", "skip"
+AFTER_APPLY = "known after apply"
 
 EXTRA: dict[str, Any] = {
     "cdp_check": {"type": "str", "choices": [CONTROLLER, DELEGATE, SKIP], "default": CONTROLLER},
@@ -30,6 +32,7 @@ EXTRA: dict[str, Any] = {
     "cdp_timeout": {"type": "int", "default": 30},
     "crl_ends_before_download": {"type": "str", "choices": [crl_check.WARN, crl_check.FAIL], "default": crl_check.WARN},
     "update_crl": {"type": "bool", "default": False},
+    "expected_certificates": {"type": "list", "elements": "path", "default": []},
 }
 
 
@@ -106,7 +109,7 @@ class TrustedClientCas(Resource[CaSession, Current]):
         if params.get("cdp_timeout", 1) < 1:
             problems.add(f"cdp_timeout: {params['cdp_timeout']} is no number of seconds from 1 on")
         seen: dict[str, str] = {}
-        for entry in (params.get("config") or []) if params["state"] != "gathered" else []:
+        for entry in _there(params) if params["state"] != "gathered" else []:
             try:
                 wanted = wish(entry)
             except UserError as error:
@@ -133,7 +136,7 @@ class TrustedClientCas(Resource[CaSession, Current]):
 
     def shown(self, words: Words) -> Words:
         item = words.get("certificate")
-        return {**words, "certificate": wording.described(load_one(item["content"]))} if item else words
+        return {**words, "certificate": wording.described(load_one(item["content"]))} if isinstance(item, Mapping) else words
 
     def settled(self, change: Change, params: Mapping[str, Any], current: Current) -> bool:
         """What was predicted of names and passwords cannot be read back; an update of the CRL changes no setting."""
@@ -146,8 +149,11 @@ class TrustedClientCas(Resource[CaSession, Current]):
     # ---- plan
 
     def plan(self, params: Mapping[str, Any], current: Current) -> Plan:
-        wishes = [wish(entry) for entry in params.get("config") or []]
-        return _removals(wishes, current) if params["state"] == "deleted" else _Planner(params, current, wishes).plan()
+        wishes = [wish(entry) for entry in _there(params)]
+        if params["state"] == "deleted":
+            return _removals(wishes, current)
+        plan = _Planner(params, current, wishes).plan()
+        return Plan([*plan.changes, *map(_foreseen, _awaited(params))], plan.warnings)
 
     def authorize(self, session: CaSession, plan: Plan, current: Current) -> None:
         """Look at the CRLs that the appliance will rely on: whoever cannot fetch one denies everybody."""
@@ -163,9 +169,9 @@ class TrustedClientCas(Resource[CaSession, Current]):
             where=where,
         )
         for change in plan.changes:
-            step: Step = change.details
-            for look in step.looks:
-                checker.look(change.name, look, _frequency(step), current.now, session.verdicts)
+            step: Step | None = change.details
+            for look in step.looks if step else ():
+                checker.look(change.name, look, _frequency(change.details), current.now, session.verdicts)
         for text in dict.fromkeys(session.verdicts.warnings):
             session.warn(text)
         problems = Problems()
@@ -175,6 +181,8 @@ class TrustedClientCas(Resource[CaSession, Current]):
     # ---- apply
 
     def apply(self, session: CaSession, change: Change) -> None:
+        if change.details is None:
+            raise UserError("its certificate was to be there by now; expected_certificates is for check mode")
         step: Step = change.details
         if change.after is None:
             session.appliance.delete(RESOURCE, step.name or "")
@@ -196,6 +204,25 @@ class TrustedClientCas(Resource[CaSession, Current]):
                 name = (wanted.entry.get("name") if own else None) or (certificate.common_name if certificate else None)
                 found.append({**wording.tidy({"name": name}), **item, **(settings if own else {})})
         return found
+
+
+def _awaited(params: Mapping[str, Any]) -> list[Words]:
+    """The entries whose certificate an earlier play would have written by now."""
+    expected = {str(path) for path in params.get("expected_certificates") or ()}
+    paths = [((entry.get("certificate") or {}).get("path"), entry) for entry in params.get("config") or []]
+    return [entry for path, entry in paths if path in expected and not Path(path).exists()]
+
+
+def _there(params: Mapping[str, Any]) -> list[Words]:
+    awaited = _awaited(params)
+    return [entry for entry in params.get("config") or [] if entry not in awaited]
+
+
+def _foreseen(entry: Words) -> Change:
+    path = entry["certificate"]["path"]
+    after = {"name": entry.get("name") or AFTER_APPLY, "certificate": f"{path} ({AFTER_APPLY})"}
+    settings = wording.tidy({option: entry.get(option) for option in wording.SETTINGS})
+    return Change(entry.get("name") or f"the CA in {path}", None, {**after, **settings})
 
 
 def _frequency(step: Step) -> int:

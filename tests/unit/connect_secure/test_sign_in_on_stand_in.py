@@ -309,6 +309,12 @@ def test_sign_in_policies(cards: Site) -> None:
     cards.rhythm(POLICIES, [{"url": "vpn.corp.example/"}], state="deleted")
 
 
+def test_a_policy_is_put_before_the_wildcard_that_would_hide_it(cards: Site) -> None:
+    config = [{"url": "vpn.corp.example/", "realms": ["Card users"]}, {"url": "vpn.corp.example/staff/", "realms": ["Card users"]}]
+    cards.rhythm(POLICIES, config)
+    assert cards.urls() == ["*/admin/", "vpn.corp.example/", "vpn.corp.example/staff/", "*/"] and cards.warnings == []
+
+
 def test_sign_in_policies_refused(cards: Site) -> None:
     wrong = [
         ({"url": "x.corp.example/", "realms": ["Card user"]}, "realms: no user realm 'Card user'; did you mean 'Card users'?"),

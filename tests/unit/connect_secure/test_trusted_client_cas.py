@@ -395,3 +395,16 @@ def test_the_same_certificate_twice(appliance: Box) -> None:
     ca = Authority()
     with pytest.raises(UserError, match="is also that of"):
         appliance.run(CA, config=[given(ca), {**given(ca), "certificate": {"content": ca.pem + "\n"}}])
+
+
+def test_a_ca_that_an_earlier_play_would_have_made_is_foreseen(appliance: Box, tmp_path: Path) -> None:
+    path = str(tmp_path / "corp-ca.pem")
+    config = [{"certificate": {"path": path}, "status_checking": "crl", "cdp_source": "manual", "primary_cdp": "http://ca1/Corp.crl"}]
+    foreseen = appliance.run(CA, config=config, check=True, expected_certificates=[path])
+    [diff] = foreseen["diff"]
+    assert diff["after_header"] == f"the CA in {path}" and "known after apply" in diff["after"]["certificate"]
+    assert diff["after"]["primary_cdp"] == "http://ca1/Corp.crl" and appliance.elements(KIND) == []
+    with pytest.raises(UserError, match="cannot be read"):
+        appliance.run(CA, config=config, check=True)
+    done = appliance.run(CA, config=config, expected_certificates=[path])
+    assert done["failed"] and "was to be there by now" in done["msg"] and appliance.elements(KIND) == []
