@@ -7,7 +7,6 @@ own tests.
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import subprocess
@@ -86,7 +85,6 @@ class Site:
             "ansible_user": administrator["name"],
             "ansible_password": administrator["password"],
             "ansible_httpapi_ca_path": self.lab.files["ca_bundle"],
-            "connect_secure_device_certificates": [],
             "connect_secure_anchor_path": str(self.folder / "servers.pem"),
         }
         gateway = {
@@ -97,19 +95,22 @@ class Site:
             "ansible_control_path_dir": str(self.folder / "ssh"),
             "ansible_python_interpreter": "/usr/bin/python3",
             "ansible_pipelining": True,
-            "vpn_gateway_device_certificate": {"pkcs12_path": str(self.pkcs12("gw1")), "pkcs12_passphrase": PASSPHRASE},
             "vpn_gateway_address_pool": hosts["gw1"]["pool"],
             "vpn_gateway_networks": ["10.84.0.0/24"],
             "vpn_gateway_crl_download_frequency": 0.001,
         }
         groups = {
-            "vpn_appliances": {"vpn1.corp.example": common | appliance | {"vpn_gateway_server_names": [NAMES["vpn1"]]}},
-            "vpn_gateways": {"gw1.corp.example": common | gateway | {"vpn_gateway_server_names": [NAMES["gw1"]]}},
+            "vpn_appliances": {"vpn1.corp.example": common | self.device("vpn1") | appliance},
+            "vpn_gateways": {"gw1.corp.example": common | self.device("gw1") | gateway},
         }
         path = self.folder / "hosts.yml"
         path.touch(mode=0o600)
         path.write_text(json.dumps({group: {"hosts": found} for group, found in groups.items()}))
         return path
+
+    def device(self, host: str) -> dict[str, Any]:
+        given = {"pkcs12_path": str(self.pkcs12(host)), "pkcs12_passphrase": PASSPHRASE}
+        return {"vpn_gateway_server_names": [NAMES[host]], "vpn_gateway_device_certificate": given}
 
     def pkcs12(self, host: str) -> Path:
         """The device certificate of a gateway, made elsewhere."""
@@ -147,12 +148,6 @@ class Site:
         login = session.post(f"{url}/realm_auth", auth=(account["name"], account["password"]), json={"realm": account["realm"]})
         session.auth = (login.json()["api_key"], "")
         return session, url
-
-    def bind_device_certificate(self) -> None:
-        session, url = self.rest()
-        body = {"cert": base64.b64encode(self.pkcs12("vpn1").read_bytes()).decode(), "password": PASSPHRASE, "externalPorts": ["external"]}
-        answer = session.post(f"{url}/system/certificates/device-certificates", json=body)
-        assert answer.status_code == 201, answer.text
 
     def faults(self, **faults: Any) -> None:
         self.lab.run("vpn1", "sh", "-c", f"cd {STATE} && cat > faults.new && mv faults.new faults.json", stdin=json.dumps(faults))
@@ -203,7 +198,6 @@ class Site:
 def site(vpn_lab: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     made = Site(vpn_lab, tmp_path_factory.mktemp("site"))
     try:
-        made.bind_device_certificate()
         made.first_run = made.play()
         yield made
     finally:
@@ -362,10 +356,10 @@ def test_a_revoked_card_is_out_within_the_download_frequency_though_nobody_told(
     try:
         deadlines = {"vpn1": time.monotonic() + 2 + 5, "gw1": time.monotonic() + 60 + 4 + 5}
         for host, deadline in deadlines.items():
-            while (attempt := site.login(host, card)).up:
+            while site.login(host, card).up:
                 assert time.monotonic() < deadline, f"{host} lets the revoked card in"
                 time.sleep(1)
-            assert "certificate chain is revoked" in attempt.gateway_log
+            assert "certificate chain is revoked" in site.login(host, card).gateway_log
     finally:
         site.faults()
 
