@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,8 +20,9 @@ from ansible_collections.certlogon.core.plugins.module_utils.errors import UserE
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Resource, run
 from ansible_collections.certlogon.core.plugins.plugin_utils.in_process import plain, refusal
 
-# Ansible loads this in the process that all tasks are forked from: read there, the table costs no task anything.
+# Ansible loads this in the process that all tasks are forked from: what is begun there, costs no task anything.
 Table.load()
+ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class ConnectSecureAction(ActionBase):  # type: ignore[misc]  # ansible ships no type hints

@@ -60,12 +60,14 @@ def refusal(action: str, checked: Any) -> str:
 
 def plain(value: Any) -> Any:
     """The same value in exact built-in types: Ansible tags what it templates, and some libraries refuse subclasses."""
-    if isinstance(value, Mapping):
+    if value is None or type(value) in (str, bool, int, float, bytes):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)  # str(value) would call the subclass, and ansible-core before 2.19 keeps its own kind there
+    if isinstance(value, (dict, Mapping)):  # an abstract class takes milliseconds to judge a kind that it has not met in this process
         return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
-    if isinstance(value, str):
-        return str.__str__(value)  # str(value) would call the subclass, and ansible-core before 2.19 keeps its own kind there
     kinds: tuple[type[Any], ...] = (bool, int, float, bytes)
     for kind in kinds:
         if isinstance(value, kind):

@@ -268,10 +268,14 @@ def paths_of(value: Any, prefix: str = "") -> set[str]:
     return here.union(*(paths_of(inner, f"{prefix}/{name}") for name, inner in value.items()))
 
 
+_BEFORE = re.compile(r"^(https?://[^/]+)?/*(api/v1/+)?")
+_NO_PATH = re.compile(r"[?#]|//|(^|/)\.{1,2}(/|$)|%(?![0-9A-Fa-f]{2})")
+
+
 def plain_path(path: str) -> str:
     """A path as a person gives it (with or without /api/v1 and slashes around it), below /api/v1. Raises `UserError`."""
-    text = re.sub(r"^(https?://[^/]+)?/*(api/v1/+)?", "", path.strip()).strip("/")
-    if not text or re.search(r"[?#]|//|(^|/)\.{1,2}(/|$)|%(?![0-9A-Fa-f]{2})", text):
+    text = _BEFORE.sub("", path.strip()).strip("/")
+    if not text or _NO_PATH.search(text):
         raise UserError(
             f"path: {path!r} is no path below /api/v1, such as configuration/users/user-realms/realm/Users; in a name, write %2F for / and "
             "%25 for %"
