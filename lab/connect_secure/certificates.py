@@ -132,6 +132,8 @@ def _age_warnings(certificates: list[x509.Certificate], now: datetime.datetime) 
 
 # Requests
 
+HOST_NAME = re.compile(r"(\*\.)?([A-Za-z0-9-]+\.)+[A-Za-z0-9-]+")
+
 
 def create_request(state: State, tree: Tree, body: dict[str, Any]) -> str:
     """A key and a CSR made on the appliance; the name of the pending request."""
@@ -146,7 +148,11 @@ def create_request(state: State, tree: Tree, body: dict[str, Any]) -> str:
     if any(entry["name"] == name for entry in listed(tree, REQUEST)):
         raise Refused(422, f"certificate request '{name}' already exists")
     key, described = _new_key(body)
-    csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    if HOST_NAME.fullmatch(body["common-name"]):
+        # inferred: without it no browser would take the certificate of a product whose users come by browser
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(body["common-name"])]), critical=False)
+    csr = builder.sign(key, hashes.SHA256())
     text = csr.public_bytes(serialization.Encoding.PEM).decode()
     listed(tree, REQUEST).append({"name": name, "subject": subject.rfc4514_string(), **described, "csr": text})
     state.private["keys"][key_digest(key.public_key())] = key_pem(key)

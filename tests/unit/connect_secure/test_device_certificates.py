@@ -260,7 +260,7 @@ def test_a_certificate_for_other_names_is_not_imported(appliance: Box, web: enro
     task = {"config": [wanted(server_names=[NAME, "vpn2.corp.example"])], **by_web(web, appliance)}
     done = appliance.run(RESOURCE, **task)
     assert done["failed"]
-    assert "is not for vpn2.corp.example, but for only the common name vpn.corp.example" in done["msg"]
+    assert "is not for vpn2.corp.example, but for" in done["msg"]
     assert "allow_mismatch=true" in done["msg"]
     assert len(appliance.elements(KIND)) == 1
     task["config"][0]["allow_mismatch"] = True
