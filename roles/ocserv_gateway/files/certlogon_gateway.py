@@ -77,6 +77,11 @@ def issued_by(pem: str, issuer: str) -> bool:
         return crls.openssl("verify", *options, stdin=pem.encode())[0] == 0
 
 
+def is_root(pem: str) -> bool:
+    names = crls.openssl("x509", "-noout", "-subject", "-issuer", "-nameopt", "RFC2253", stdin=pem.encode())[1].splitlines()
+    return len({name.partition("=")[2] for name in names}) == 1
+
+
 def serial_of(pem: str) -> str:
     return normal(crls.openssl("x509", "-noout", "-serial", stdin=pem.encode())[1].partition("=")[2])
 
@@ -108,6 +113,16 @@ def fetch(authority: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
+def usable(url: str, crl: dict[str, Any], checked: list[dict[str, Any]], now: datetime) -> bool:
+    """Whether a CRL is one of these authorities' and in force; says if not."""
+    objection = crls.objection(crl, now)
+    if not any(crls.verified(crl, one["pem"]) for one in checked):
+        objection = f"the CRL there, of {crl['issuer']}, is signed by none of the trusted CAs; it is not used"
+    if objection:
+        log(f"{url}: {objection}")
+    return not objection
+
+
 def judge(
     settings: dict[str, Any], before: dict[str, Any], now: datetime, *, force: bool, fetching: bool, write: bool
 ) -> list[dict[str, Any]]:
@@ -115,10 +130,7 @@ def judge(
     checked = [one for one in settings["authorities"] if one["checked"]]
     asked = [one for one in checked if fetching and (force or due(one, before.get(one["crl"], {}), now))]
     found = {one["crl"]: fetch(one) for one in asked}
-    everything = [pair for pairs in found.values() for pair in pairs]
-    for url, crl in everything:
-        if not any(crls.verified(crl, one["pem"]) for one in checked):
-            log(f"{url}: the CRL there, of {crl['issuer']}, is signed by none of the trusted CAs; it is not used")
+    everything = [pair for pairs in found.values() for pair in pairs if usable(*pair, checked, now)]
     return [
         judged(settings, one, found.get(one["crl"]), everything, before.get(one["crl"], {}), now, write) for one in settings["authorities"]
     ]
@@ -142,7 +154,7 @@ def judged(
     present = (folder / authority["crl"]).read_text() if (folder / authority["crl"]).exists() else ""
     refreshed = crls.refresh(authority, everything, folder, now, write)
     result |= {name: refreshed[name] for name in ("problem", "changed", "revoked", "next_update") if name in refreshed}
-    mine = [crl for _, crl in everything if crls.verified(crl, authority["pem"]) and not crls.objection(crl, now)]
+    mine = [crl for _, crl in everything if crls.verified(crl, authority["pem"])]
     if fetched is not None:
         result["tried"] = now.isoformat()
         if mine:
@@ -171,7 +183,7 @@ def judged(
 def superiors(settings: dict[str, Any], results: list[dict[str, Any]]) -> None:
     """Shut out what an authority above has revoked, where that is to be verified."""
     for authority, result in zip(settings["authorities"], results, strict=True):
-        if not authority["verify"] or issued_by(authority["pem"], authority["pem"]):
+        if not authority["verify"] or is_root(authority["pem"]):
             continue
         above = [
             one

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The program that keeps an ocserv gateway: what ocserv is given to trust, whatever the CRLs are like. cryptography makes the CRLs."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import importlib.util
+import json
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+ROLES = Path(__file__).resolve().parents[3] / "roles"
+SHARED = ROLES / "domain_controller_certificates/files"
+NOW = datetime.now(timezone.utc).replace(microsecond=0)
+HOUR = timedelta(hours=1)
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="the program asks openssl")
+
+
+def load(path: Path, name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+load(SHARED / "certlogon_crl.py", "certlogon_crl")
+load(SHARED / "domain_controller_state.py", "domain_controller_state")
+keeper = load(ROLES / "ocserv_gateway/files/certlogon_gateway.py", "certlogon_gateway")
+state = load(ROLES / "ocserv_gateway/files/ocserv_state.py", "ocserv_state")
+
+
+class Authority:
+    def __init__(self, name: str = "Users", parent: Authority | None = None, serial: int = 7, ca: bool = True) -> None:
+        self.name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        issuer, key = (parent.name, parent.key) if parent else (self.name, self.key)
+        builder = x509.CertificateBuilder(issuer, self.name, self.key.public_key(), serial, NOW - 24 * HOUR, NOW + 999 * HOUR)
+        builder = builder.add_extension(x509.BasicConstraints(ca, None), critical=True)
+        self.pem = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+    def crl(self, *revoked: int, begins: datetime = NOW - HOUR, ends: datetime = NOW + 24 * HOUR) -> bytes:
+        builder = x509.CertificateRevocationListBuilder(self.name, begins, ends).add_extension(x509.CRLNumber(1), critical=False)
+        for serial in revoked:
+            builder = builder.add_revoked_certificate(x509.RevokedCertificateBuilder(serial, NOW).build())
+        return builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
+class Gateway:
+    """A gateway without ocserv: the files that it would read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.sources = folder / "state", folder / "sources"
+        self.folder.mkdir()
+        self.sources.mkdir()
+        self.authorities: list[dict[str, Any]] = []
+        self.further: dict[str, Any] = {}
+
+    def trust(self, authority: Authority, name: str = "users", **changes: Any) -> None:
+        entry = {"name": name, "subject": f"CN={name}", "pem": authority.pem, "crl": f"{name}.crl.pem", "checked": True, "anchor": True}
+        entry |= {"verify": False, "points": False, "urls": [f"file://{self.sources}/{name}.crl"], "frequency": 1.0}
+        self.authorities.append(entry | changes)
+
+    def offer(self, crl: bytes | None, name: str = "users") -> None:
+        path = self.sources / f"{name}.crl"
+        path.unlink(missing_ok=True)
+        if crl is not None:
+            path.write_bytes(crl)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        missing = str(self.folder / "none")
+        fixed = {"folder": str(self.folder), "authorities": self.authorities, "without_crl": "refuse", "prove_again": True}
+        return fixed | dict.fromkeys(("config", "groups", "certificate", "socket", "pid_file", "record", "log"), missing) | self.further
+
+    def run(self, command: str = "refresh", **options: Any) -> tuple[int, dict[str, Any]]:
+        asked = {"command": command, "check": False, "serial": [], "user": []} | options
+        found: tuple[int, dict[str, Any]] = keeper.run(self.settings, argparse.Namespace(**asked))
+        return found
+
+    def trusted(self) -> list[str]:
+        text = (self.folder / "trust.pem").read_text()
+        return [one["name"] for one in self.authorities if one["pem"] in text]
+
+    def gate(self) -> int:
+        return int((self.folder / "gate").read_text())
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Gateway:
+    return Gateway(tmp_path)
+
+
+@pytest.fixture
+def ca(gateway: Gateway) -> Authority:
+    found = Authority()
+    gateway.trust(found)
+    return found
+
+
+def test_a_good_crl_opens_and_the_next_run_changes_nothing(gateway: Gateway, ca: Authority) -> None:
+    gateway.offer(ca.crl(5))
+    assert gateway.run(check=True)[1]["changes"] == ["CRL of users", "users let in"]
+    assert list(gateway.folder.iterdir()) == []
+    code, report = gateway.run()
+    assert (code, gateway.trusted(), report["changed"]) == (0, ["users"], True)
+    assert gateway.gate() == int((NOW + 24 * HOUR).timestamp())
+    assert x509.load_pem_x509_crl((gateway.folder / "crl.pem").read_bytes()).get_revoked_certificate_by_serial_number(5)
+    assert stat.S_IMODE((gateway.folder / "crl.pem").stat().st_mode) == 0o644
+    assert gateway.run()[1]["changed"] is False
+
+
+BAD: dict[str, Callable[[Authority], bytes | None]] = {
+    "foreign": lambda ca: Authority().crl(),
+    "expired": lambda ca: ca.crl(begins=NOW - 9 * HOUR, ends=NOW - HOUR),
+    "of the future": lambda ca: ca.crl(begins=NOW + HOUR),
+    "no CRL": lambda ca: b"<html>",
+    "missing": lambda ca: None,
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_without_a_good_crl_nobody_gets_in_and_the_administrator_is_told(
+    gateway: Gateway, ca: Authority, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.offer(BAD[kind](ca))
+    assert (gateway.run()[0], gateway.trusted(), gateway.gate()) == (2, [], 0)
+    assert "no certificate of it opens the gateway" in capsys.readouterr().err
+    assert x509.load_pem_x509_crl((gateway.folder / "crl.pem").read_bytes()).issuer, "ocserv takes no empty file"
+    assert json.loads((gateway.folder / "status.json").read_text())["code"] == 2
+    gateway.offer(ca.crl())
+    assert gateway.run("tick")[0] == 0
+    assert gateway.trusted() == ["users"], "back by itself"
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_good_crl_in_place_stays_until_its_end(gateway: Gateway, ca: Authority, kind: str) -> None:
+    gateway.offer(ca.crl(5, ends=NOW + HOUR))
+    gateway.run()
+    gateway.offer(BAD[kind](ca))
+    code, report = gateway.run()
+    assert (code, gateway.trusted(), gateway.gate()) == (1, ["users"], int((NOW + HOUR).timestamp()))
+    assert "no usable CRL at file://" in report["authorities"][0]["trouble"]
+
+
+def test_one_ca_is_shut_out_and_the_other_is_not(gateway: Gateway, ca: Authority) -> None:
+    """A CA that is rolled over: same name, another key."""
+    second = Authority()
+    gateway.trust(second, "second")
+    gateway.offer(ca.crl())
+    gateway.offer(ca.crl(), "second")
+    assert gateway.run()[0] == 2
+    assert gateway.trusted() == ["users"]
+    gateway.offer(second.crl(), "second")
+    assert gateway.run()[0] == 0
+    assert gateway.trusted() == ["users", "second"]
+
+
+def test_a_ca_that_is_revoked_itself_is_shut_out(gateway: Gateway) -> None:
+    root = Authority("Root")
+    issuing = Authority("Issuing", root, serial=0xABC)
+    gateway.trust(issuing, verify=True)
+    gateway.offer(issuing.crl())
+    assert "is not among the CAs" in gateway.run()[1]["authorities"][0]["problem"]
+    gateway.trust(root, "root", anchor=False)
+    gateway.offer(root.crl(), "root")
+    assert gateway.run()[0] == 0
+    assert gateway.trusted() == ["users"], "the one above is no anchor"
+    gateway.offer(root.crl(0xABC, begins=NOW - HOUR / 2), "root")
+    assert gateway.run()[1]["authorities"][0]["problem"] == "it is revoked by root"
+    assert gateway.trusted() == []
+
+
+def test_a_crl_that_cannot_be_fetched_counts_only_so_long(gateway: Gateway, ca: Authority) -> None:
+    gateway.further = {"unreachable_hours": 2}
+    gateway.offer(ca.crl())
+    gateway.run()
+    assert gateway.gate() <= (datetime.now(timezone.utc) + 2 * HOUR).timestamp()
+    gateway.offer(None)
+    status = gateway.folder / "status.json"
+    status.write_text(status.read_text().replace(f'"fetched": "{datetime.now(timezone.utc):%Y-%m-%d}', '"fetched": "2020-01-01'))
+    assert gateway.run()[0] == 2
+    assert gateway.trusted() == []
+
+
+def test_it_is_fetched_when_due_and_retried_now_and_then(gateway: Gateway, ca: Authority) -> None:
+    now = datetime.now(timezone.utc)
+    entry = gateway.trust(ca) or gateway.authorities[0]
+    cases = [
+        ({}, True),
+        ({"fetched": now - HOUR / 2}, False),
+        ({"fetched": now - 2 * HOUR}, True),
+        ({"fetched": now - 2 * HOUR, "tried": now - HOUR / 60}, False),
+        ({"fetched": now - 2 * HOUR, "tried": now - HOUR / 6}, True),
+        ({"fetched": now - HOUR / 2, "problem": "expired"}, True),
+        ({"fetched": now + HOUR}, True),
+    ]
+    for before, expected in cases:
+        told = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in before.items()}
+        assert keeper.due(entry, told, now) is expected, before
+
+
+def test_serials_must_be_on_a_crl(gateway: Gateway, ca: Authority) -> None:
+    gateway.offer(ca.crl(0x0A1B))
+    assert gateway.run(serial=["0a:1b"])[0] == 0
+    assert gateway.run(serial=["0A1C"])[0] == 2
+
+
+def test_a_ca_without_status_checking_is_let_in(gateway: Gateway) -> None:
+    gateway.trust(Authority(), checked=False)
+    assert gateway.run()[0] == 0
+    assert gateway.trusted() == ["users"] and gateway.gate() > 1 << 39
+
+
+def test_the_gates_arithmetic_in_sh(gateway: Gateway, tmp_path: Path) -> None:
+    template = (ROLES / "ocserv_gateway/templates/ocserv-gate.sh.j2").read_text()
+    gate = tmp_path / "gate.sh"
+    gate.write_text(template.replace("{{ __ocserv_state }}", str(tmp_path)).replace("logger", "true"))
+    for content, code in (("0\n", 1), (f"{1 << 40}\n", 0), (f"{int(NOW.timestamp()) - 1}\n", 1), ("", 1), ("later\n", 1), (None, 1)):
+        (tmp_path / "gate").unlink(missing_ok=True)
+        if content is not None:
+            (tmp_path / "gate").write_text(content)
+        done = subprocess.run(["sh", gate], capture_output=True, env={"PATH": "/usr/bin:/bin"}, check=False)
+        assert (done.returncode != 0) is bool(code), content
+
+
+# ---- reading the host
+
+
+def given(pem: str) -> dict[str, Any]:
+    return {"name": "", "data": base64.b64encode(pem.encode()).decode()}
+
+
+def test_what_is_said_of_a_ca(ca: Authority) -> None:
+    found = state.authority(given(ca.pem), NOW)
+    assert (found["name"], found["subject"], found["problems"]) == ("Users", "CN=Users", [])
+    der = x509.load_pem_x509_certificate(ca.pem.encode()).public_bytes(serialization.Encoding.DER)
+    assert state.authority({"name": "", "data": base64.b64encode(der).decode()}, NOW)["pem"] == found["pem"]
+    assert "is not the certificate of a CA" in state.authority(given(Authority("leaf", ca=False).pem), NOW)["problems"][0]
+    assert "more than one certificate" in state.authority(given(ca.pem + Authority().pem), NOW)["problems"][0]
+    for text in ("", "hello", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
+        assert state.authority(given(text), NOW)["problems"] == ["it is no certificate (PEM or DER)"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key_type", "length"), [(("RSA", "rsa_keygen_bits:2048"), "rsa", 2048), (("EC", "ec_paramgen_curve:P-256"), "ec", 0)]
+)
+def test_a_request_fits_until_something_else_is_asked_for(tmp_path: Path, arguments: tuple[str, str], key_type: str, length: int) -> None:
+    script = (ROLES / "ocserv_gateway/files/make_request.sh").read_text()
+    subject = "/O=Corp \\+ Sons/CN=gw.corp.example"
+    command = ["sh", "-s", "--", subject, "DNS:gw.corp.example,DNS:b", "-algorithm", arguments[0], "-pkeyopt", arguments[1]]
+    subprocess.run(command, input=script, text=True, cwd=tmp_path, check=True)
+    wanted = {
+        "names": ["gw.corp.example", "b"],
+        "subject": subject,
+        "key_type": key_type,
+        "key_length": length or 2048,
+        "curve": "prime256v1",
+    }
+    assert state.request_fits(tmp_path, wanted)
+    assert stat.S_IMODE((tmp_path / "key.pem").stat().st_mode) == 0o600
+    for change in ({"names": ["b"]}, {"subject": "/CN=x"}, {"key_type": "ec" if key_type == "rsa" else "rsa"}):
+        assert not state.request_fits(tmp_path, wanted | change)
+
+
+def test_a_given_pkcs12_becomes_key_chain_and_mark(tmp_path: Path) -> None:
+    ca = Authority("Root")
+    leaf = Authority("gw", ca, ca=False)
+    command = ["openssl", "pkcs12", "-export", "-out", "given.p12", "-inkey", "k", "-in", "c", "-certfile", "r", "-passout", "pass:secret"]
+    key = leaf.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    for name, data in (("k", key), ("c", leaf.pem.encode()), ("r", ca.pem.encode())):
+        (tmp_path / name).write_bytes(data)
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    script = (ROLES / "ocserv_gateway/files/take_pkcs12.sh").read_text()
+    subprocess.run(["sh", "-s"], input=script, text=True, cwd=tmp_path, check=True, env={"PATH": "/usr/bin:/bin", "PASSPHRASE": "secret"})
+    assert (tmp_path / "cert.pem").read_text() == leaf.pem + ca.pem
+    assert len((tmp_path / "given").read_text().strip()) == 64 and not (tmp_path / "given.p12").exists()
