@@ -52,7 +52,8 @@ attributes:
 options: {}
 attributes:
   action_group:
-    description: Use C(group/certlogon.core.connect_secure) in C(module_defaults) to set the connection options for every module of the group.
+    description: >-
+      Use C(group/certlogon.core.connect_secure) in C(module_defaults) to set the connection options for every module of the group.
     support: full
     membership:
       - certlogon.core.connect_secure

@@ -177,7 +177,8 @@ options:
     type: bool
     default: false
   expected_certificates:
-    description: Files that an earlier play of the run makes, and that check mode therefore does not find. Their CAs are foreseen all the same.
+    description: >-
+      Files that an earlier play of the run makes, and that check mode therefore does not find. Their CAs are foreseen all the same.
     type: list
     elements: path
     default: []

@@ -116,7 +116,7 @@ class Transport:
         if body is not None:
             headers["Content-Type"] = "application/json"
         try:
-            response = self._pool.urlopen(
+            response = self._pool.request(
                 method,
                 f"/api/v1/{path}?{urlencode(query)}" if query else f"/api/v1/{path}",
                 body=None if body is None else json.dumps(body, ensure_ascii=False).encode(),

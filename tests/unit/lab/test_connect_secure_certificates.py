@@ -145,7 +145,7 @@ def test_the_chain_is_served(client: Client) -> None:
     ],
 )
 def test_refused_pkcs12(client: Client, change: dict[str, Any], text: str) -> None:
-    cert, _ = Authority().pkcs12("vpn1", "secret")
+    cert, _chain = Authority().pkcs12("vpn1", "secret")
     answer = client("POST", "system/certificates/device-certificates", {"cert": cert, "password": "secret"} | change)
     assert (answer.status_code, text in messages(answer)) == (422, True)
 

@@ -60,7 +60,7 @@ def test_slow(client: Client) -> None:
 
 def test_status_to_some_requests(client: Client) -> None:
     client.handle.faults = {"status": {"status": 500, "method": "PUT", "after": 1, "times": 2}}
-    assert [client.describe().status_code for _ in range(4)] == [200, 500, 500, 200]
+    assert [client.describe().status_code for _time in range(4)] == [200, 500, 500, 200]
 
 
 @pytest.mark.parametrize(("when", "left"), [("before", None), ("after", "new")])
@@ -82,7 +82,7 @@ def test_spoiled_bodies(client: Client, kind: str, begins: str) -> None:
 
 def test_keys_that_die_of_use(client: Client) -> None:
     client.handle.faults = {"expire_key": 2}
-    assert [client("GET", REALM).status_code for _ in range(3)] == [200, 200, 401]
+    assert [client("GET", REALM).status_code for _time in range(3)] == [200, 200, 401]
     assert client.login() == 200
     assert client("GET", REALM).status_code == 200
 

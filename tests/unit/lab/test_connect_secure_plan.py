@@ -561,7 +561,7 @@ def test_sessions_are_those_that_ocserv_knows() -> None:
 def test_log_has_one_line_for_a_refusal(tmp_path: Path) -> None:
     log = Log(tmp_path / "log/user-access.log")
     found = certificate()
-    for _ in range(2):
+    for _time in range(2):
         log.refused("tunnel", "vpn.corp.example", "10.0.0.1", "revoked at\nnoon", found, "ocserv: revoked")
     (line,) = (tmp_path / "log/user-access.log").read_text().splitlines()
     assert " tunnel vpn.corp.example 10.0.0.1 REFUSED alice: revoked at noon [ocserv: revoked] (subject=CN=alice" in line

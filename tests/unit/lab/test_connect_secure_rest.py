@@ -164,7 +164,7 @@ def test_rest_can_be_forbidden_and_a_changed_account_loses_its_keys(client: Clie
 
 def test_keys_end_and_the_table_of_sessions_is_finite(start: Start) -> None:
     client = Client(start(key_lifetime=60, max_sessions=2))
-    assert [client.login().status_code for _ in range(3)] == [200, 200, 403]
+    assert [client.login().status_code for _time in range(3)] == [200, 200, 403]
     client.handle.faults = {"clock_offset": 61}
     assert client("GET", "configuration/").status_code == 401
     assert client.login().status_code == 200
@@ -370,7 +370,7 @@ def test_answers_that_rest_on_inferred_lines_say_so(client: Client) -> None:
 
 
 def test_backups_are_zip_files_and_differ_each_time(client: Client) -> None:
-    first, second = (client("GET", "system/binary-configuration").text for _ in range(2))
+    first, second = (client("GET", "system/binary-configuration").text for _time in range(2))
     assert first != second
     with zipfile.ZipFile(io.BytesIO(base64.b64decode(first))) as archive:
         assert sorted(archive.namelist()) == ["system.cfg", "user.cfg"]
