@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,11 +103,23 @@ def open_tunnel(
     }
     answer = ask(lab, "open", asked)
     names = ("up", "page", "address", "device", "words", "seconds", "code", "pid")
-    tunnel = Tunnel(lab, gateway_log=gateway.log()[before:], **{name: answer[name] for name in names})
+    said = log_since(gateway, before, settled=answer["up"])
+    tunnel = Tunnel(lab, gateway_log=said, **{name: answer[name] for name in names})
     try:
         yield tunnel
     finally:
         tunnel.close()
+
+
+def log_since(gateway: Gateway, before: int, *, settled: bool, patience: float = 1) -> str:
+    """What the gateway has logged. It may refuse first and write afterwards: wait until it has, and until no more comes."""
+    said = gateway.log()[before:]
+    deadline = time.monotonic() + patience
+    while not settled and time.monotonic() < deadline:
+        time.sleep(0.1)
+        now = gateway.log()[before:]
+        settled, said = bool(said) and now == said, now
+    return said
 
 
 def try_tunnel(lab: Runner, gateway: Gateway, uri: str | None, **options: Any) -> Tunnel:

@@ -48,7 +48,7 @@ def test_hosts_know_the_names_that_users_sign_in_at():
 
 def test_names_of_links_fit_into_the_kernels_15_characters():
     for plan in settings.HOSTS.values():
-        outside, _ = processes.network_commands(plan, 7)
+        outside, _inside = processes.network_commands(plan, 7)
         assert all(len(line.split()[2]) <= 15 for line in outside)
 
 
@@ -149,3 +149,13 @@ def test_the_crl_server_goes_down_and_comes_back():
         with pytest.raises(urllib.error.HTTPError):
             urllib.request.urlopen(server.url("other.crl"), timeout=2)
         assert server.requests == ["users.crl", "users.crl", "users.crl", "other.crl"]
+
+
+def test_a_gateways_log_is_read_until_no_more_comes():
+    logs = iter(["old", "old", "old\nrefused", "old\nrefused: revoked", "old\nrefused: revoked", "never asked"])
+    assert tunnels.log_since(tunnels.Gateway("https://x", log=lambda: next(logs)), 4, settled=False) == "refused: revoked"
+    assert next(logs) == "never asked"
+
+
+def test_a_silent_gateway_is_not_waited_for_long():
+    assert tunnels.log_since(tunnels.Gateway("https://x"), 0, settled=False, patience=0.15) == ""
