@@ -123,7 +123,7 @@ def log_in(lab: Lab, box: CardBox, all_places: Sequence[Place]) -> list[Login]:
 NO_CARD = ("certificate is required", "no certificate", "without a certificate")
 STRANGER = ("issuer", "not trusted", "unknown ca", "signer")
 REVOKED = ("revoked",)
-ENDED = ("disconnect", "logged out", "user session", "terminat")
+ENDED = ("",)  # the page that does not come any more tells
 
 
 @dataclass(frozen=True)
