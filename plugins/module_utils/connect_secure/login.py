@@ -17,8 +17,13 @@ from typing import Any
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.connection import DEFAULT_REALM, ConnectionOptions, Run
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.table import Table
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.transport import Answer, Transport
-from ansible_collections.certlogon.core.plugins.module_utils.errors import SessionLost, UserError
+from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Warn
+
+
+class LoginRefused(UserError):
+    """The account is not let in; trying again would be the same, or lock it out."""
+
 
 Memory = dict[str, Any]
 """`key`, and the `login` that gave it; `refused`: why the last one failed; `said`: warnings given already; or `backup`: its file."""
@@ -89,9 +94,7 @@ class Login:
             try:
                 memory["key"] = self.log_in()
                 memory["login"] = self._answered
-            except SessionLost:
-                raise
-            except UserError as error:
+            except LoginRefused as error:
                 memory["refused"] = str(error)
                 raise
             return str(memory["key"])
@@ -122,7 +125,13 @@ class Login:
 
     def _key_of(self, answer: Answer, realm: str) -> str:
         if answer.status in (401, 403):
-            raise UserError(f"{answer.where}: {_refusal(answer, self._options.username, realm)}")
+            said = messages(answer.body)
+            if _no_session_left(said):
+                raise UserError(
+                    f"{answer.where}: no session is left for {self._options.username} ({said}); end sessions under System > Status > "
+                    "Active Users, or wait until they time out"
+                )
+            raise LoginRefused(f"{answer.where}: {_refusal(answer.status, said, self._options.username, realm)}")
         if not 200 <= answer.status < 300:
             raise UserError(f"{answer.where}: {_failure(answer)}")
         found = answer.json()
@@ -144,13 +153,15 @@ _CONSOLE = "Authentication > Auth. Servers > Administrators > Users"
 _ALLOW = f"allow it: {_CONSOLE} > the user > Allow access to REST APIs (or when the account is made on the serial console)"
 
 
-def _refusal(answer: Answer, username: str, realm: str) -> str:
+def _no_session_left(said: str) -> bool:
+    words = said.casefold()
+    return "session" in words and any(sign in words for sign in ("limit", "maximum", "full"))
+
+
+def _refusal(status: int, said: str, username: str, realm: str) -> str:
     """Why nobody is let in, by the appliance's own words where it has some: its status codes for this are not documented."""
-    said = messages(answer.body)
     text = f" ({said})" if said else ""
     folded = said.casefold()
-    if "session" in folded and any(sign in folded for sign in ("limit", "maximum", "full")):
-        return f"no session is left for {username}{text}; end sessions under System > Status > Active Users, or wait until they time out"
     if "lock" in folded:
         return f"{username} is locked out{text}; unlock it ({_CONSOLE}) or wait, and correct user name and password before the next run"
     if "certificate" in folded:
@@ -159,7 +170,7 @@ def _refusal(answer: Answer, username: str, realm: str) -> str:
         )
     if "role" in folded.split():
         return f"realm {realm!r} gives {username} no administrator role{text}; add it to the realm's role mapping rules"
-    if answer.status == 403 or "rest" in folded.split():
+    if status == 403 or "rest" in folded.split():
         return f"{username} may not use the REST interface{text}; {_ALLOW}"
     return (
         f"{username} is not let in to realm {realm!r} (HTTP 401){text}: wrong name, password or realm, an account that is locked after too "

@@ -147,9 +147,24 @@ def test_secondary_authentication_of_the_realm_is_explained(appliance: Any) -> N
 
 
 def test_a_full_session_table_is_explained(appliance: Any) -> None:
+    task = appliance.new_run()
     appliance.faults(session_table_full=True)
     with pytest.raises(UserError, match=r"no session is left for admin .*Active Users"):
-        appliance.session().list(REALMS)
+        appliance.session(task()).list(REALMS)
+    appliance.faults()
+    assert appliance.session(task()).list(REALMS)
+
+
+def test_a_restart_in_the_middle_is_told_and_the_next_task_goes_on(appliance: Any) -> None:
+    task = appliance.new_run()
+    session = appliance.session(task(), backup=False)
+    session.list(REALMS)
+    appliance.faults(reboot={"seconds": 0.2, "method": "POST"})
+    with pytest.raises(SessionLost, match=r"the next run reads it and does what is left to do"):
+        session.create("user_role", {"name": "Staff"})
+    time.sleep(0.4)
+    assert appliance.session(task()).get("user_role", "Staff")
+    assert appliance.handle.metrics["logins"] == 2
 
 
 def test_a_generation_without_rest_is_refused_before_anything_is_asked(appliance: Any) -> None:
