@@ -375,7 +375,7 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_browser_signs_in_with_a_software_certificate(site: Site, screenshots: Path) -> None:
-    packed, _ = site.ca.pkcs12(User.named("alice.andersson"), "secret")
+    packed, _chain = site.ca.pkcs12(User.named("alice.andersson"), "secret")
     page = browser.by_software_certificate(site.lab, f"https://{NAMES['vpn1']}/", packed, "secret", issuer=USERS, ca_file=ANCHOR)
     page.save(screenshots / "software.png")
     assert "Welcome, alice.andersson" in page.text and page.screenshot.startswith(b"\x89PNG"), page

@@ -131,5 +131,7 @@ def served() -> Iterator[Files]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         files.url = f"http://127.0.0.1:{server.server_port}"
-        yield files
-        server.shutdown()
+        try:
+            yield files
+        finally:
+            server.shutdown()

@@ -8,6 +8,7 @@ import importlib.util
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -317,7 +318,7 @@ def test_crl_downloads(served: CrlServer, tmp_path: Path) -> None:
     user = authority(ca, status="crl", cdp_source="manual", cdps=(Cdp(f"{url}.missing"), Cdp(url)), frequency=5)
     assert crls.find(user) == "its CRL has not been downloaded yet" and crls.due(user)
     assert crls.update(user) == "" and not crls.due(user) and not isinstance(crls.find(user), str), "the backup CDP serves"
-    assert crls.due(user, NOW.timestamp() + 5 * 3600 + 60)
+    assert crls.due(user, time.time() + 5 * 3600 + 60)
     served.put("users.crl", crl_pem(ca.crl()))
     assert crls.update(user) == "" and crls.status(user)["number"] == 2, "PEM is read too"
     del served.files["users.crl"]
