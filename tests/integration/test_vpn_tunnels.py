@@ -355,12 +355,12 @@ def test_a_revoked_card_is_out_within_the_download_frequency_though_nobody_told(
     site.ca.revoke(card.certificate)
     site.publish()
     try:
-        deadlines = {"vpn1": time.monotonic() + 2 + 5, "gw1": time.monotonic() + 60 + 4 + 5}
+        deadlines = {"vpn1": time.monotonic() + 2 + 10, "gw1": time.monotonic() + 60 + 4 + 10}
         for host, deadline in deadlines.items():
             while site.login(host, card).up:
                 assert time.monotonic() < deadline, f"{host} lets the revoked card in"
                 time.sleep(1)
-            time.sleep(0.3)
+            assert not site.login(host, card).up
             assert "certificate chain is revoked" in site.gateway(host).log()[before[host] :]
     finally:
         site.faults()
