@@ -212,7 +212,7 @@ def _unsound(change: Change, current: Policies, params: Mapping[str, Any]) -> It
     if not change.after["realms"]:
         yield "realms: is missing; name the realms that the URL offers"
     known = [*current.realms[kind], *params["expected_realms"]]
-    other = next(name for name in KINDS if name != kind)
+    (other,) = (name for name in KINDS if name != kind)
     for name in change.after["realms"]:
         if name in known:
             continue
