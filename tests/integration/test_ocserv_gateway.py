@@ -325,12 +325,13 @@ def test_the_timer_does_it_and_starts_what_died(gw: GatewayUnderTest, alice: Use
     """cron, within a minute: a revocation takes effect, and ocserv runs again after it was killed."""
     gw.ca.revoke(gw.card("someone").certificate)
     gw.publish()
-    gw.shell(f"""sed -i 's/"fetched": "20[0-9]*/"fetched": "2000/' {STATE}/status.json; kill -9 $(cat /run/ocserv.pid)""")
+    gw.shell(f"""sed -i 's/ed": "20[0-9]*/ed": "2000/' {STATE}/status.json; kill -9 $(cat /run/ocserv.pid)""")
     end = time.monotonic() + 75
-    while not gw.keep("status")[2]["running"]:
+    while not json.loads(gw.shell(f"cat {STATE}/status.json"))["service"]:
         assert time.monotonic() < end, "cron has not started it"
-        time.sleep(1)
-    assert int(json.loads(gw.shell(f"cat {STATE}/status.json"))["authorities"][0]["revoked"]) == len(gw.ca.revoked)
+        time.sleep(0.5)
+    told = json.loads(gw.shell(f"cat {STATE}/status.json"))
+    assert (told["service"], told["running"], told["authorities"][0]["revoked"]) == ("start", True, len(gw.ca.revoked))
     assert gw.attempt(alice).up
 
 
@@ -340,8 +341,10 @@ def test_an_interrupted_run_is_finished_by_the_next_and_a_renewal_leaves_session
     before, files = gw.shown(), Path(gw.lab.files["folder"])
     with gw.open(alice) as session:
         assert session.up
-        # As if a renewal had died between installing the certificate and the reload: the next run only has to tell ocserv.
-        gw.shell(f"cd {FOLDER} && mkdir next && cp current/key.pem current/asked current/request.pem next/")
+        # As if a renewal had died between installing key and certificate and the reload: the next run only has to tell ocserv.
+        script = (Path(__file__).parents[2] / "roles/ocserv_gateway/files/make_request.sh").read_text()
+        make = "-s -- /CN=gw.corp.example DNS:gw.corp.example -algorithm RSA -pkeyopt rsa_keygen_bits:2048"
+        gw.lab.run("gw1", "sh", "-c", f"mkdir {FOLDER}/next && cd {FOLDER}/next && sh {make}", stdin=script)
         request = gw.shell(f"cat {FOLDER}/next/request.pem")
         command = ["openssl", "x509", "-req", "-CA", files / "issuing-ca.pem", "-CAkey", files / "issuing-ca.key", "-days", "300"]
         issued = (
@@ -362,6 +365,7 @@ def test_an_interrupted_run_is_finished_by_the_next_and_a_renewal_leaves_session
         assert names(finished) == {"Run certlogon-gateway apply"}
         assert gw.shown() != before
         assert session.fetch() == session.page
+        assert gw.attempt(alice).up
         foreseen = role(check=True, changes={"vpn_gateway_device_certificate": {"renew_before": 10000, "key_type": "ec"}})
         assert "its key is not EC prime256v1" in foreseen.output
 
