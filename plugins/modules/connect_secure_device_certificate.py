@@ -193,7 +193,9 @@ options:
     description: The certificate template for entries that name none, such as V(WebServer). It has to take the subject from the request.
     type: str
   folder:
-    description: The directory on the control node for certificates and requests, in a directory for each appliance. Made if need be.
+    description:
+      - The directory on the control node for certificates and requests, in a directory for each appliance, named by O(host), and by O(port)
+        where that is not 443. Made if need be.
     type: path
     default: ~/.local/share/certlogon/device-certificates
   answer_timeout:
@@ -203,7 +205,7 @@ options:
   state:
     description:
       - V(merged) has and renews the certificates, and binds them.
-      - V(deleted) removes those that O(config) names by O(config[].sha256), or all of a common name. The appliance refuses those in use.
+      - V(deleted) removes those that O(config) names by O(config[].sha256), or all of a common name. Those that serve a port are refused.
       - V(gathered) returns the device certificates in the form of O(config).
     type: str
     choices: [merged, deleted, gathered]

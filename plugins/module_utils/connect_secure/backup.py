@@ -13,7 +13,7 @@ import zipfile
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.connection import ConnectionOptions
+from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.connection import ConnectionOptions, file_name
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
 from ansible_collections.certlogon.core.plugins.module_utils.libraries import crypto_ciphers
 
@@ -27,7 +27,7 @@ _OFF = "set backup (connect_secure_backup) to false to change the appliance with
 def keep(options: ConnectionOptions, answer: bytes) -> str:
     """Write the answer of `system/binary-configuration` into `backup_dir` and remove the oldest; the file's path. Raises `UserError`."""
     content = unpacked(answer, options.address)
-    host = re.sub(r"[^A-Za-z0-9._-]", "_", options.host if options.port == 443 else f"{options.host}_{options.port}")
+    host = file_name(options.host, options.port)
     moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
     name = f"{host}-{moment}.zip"
     if options.backup_passphrase:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,11 @@ class ConnectionOptions:
     @property
     def account(self) -> str:
         return f"{self.username} (realm {self.realm})"
+
+
+def file_name(host: str, port: int) -> str:
+    """What files on the control node that belong to one appliance are called by; one address may lead to several by their ports."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", host if port == 443 else f"{host}_{port}")
 
 
 def load_table(params: Mapping[str, Any]) -> Table:

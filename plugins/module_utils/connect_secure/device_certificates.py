@@ -36,7 +36,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.certificates.reques
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.request_steps import Enroller
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure import device_certificate_words as wording
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.client import ApplianceSession, appliance
-from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.connection import CONNECTION
+from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.connection import CONNECTION, file_name
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.device_certificate_words import Device, Pending, Wanted, wish
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.table import Shape
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, Problems, UserError
@@ -202,8 +202,7 @@ class DeviceCertificates(Resource[DeviceSession, Current]):
 
     def apply(self, session: DeviceSession, change: Change) -> None:
         if change.after is None:
-            for device in change.details:
-                session.appliance.delete(DEVICE, device.name)
+            _remove(session, change.details)
             return
         step: Step = change.details
         device = step.device
@@ -252,7 +251,7 @@ def _enrollment(params: Mapping[str, Any]) -> EnrollmentOptions:
 
 def _folder(params: Mapping[str, Any]) -> str:
     """Where the certificates of this appliance are kept on the control node."""
-    return str(Path(params["folder"]).expanduser() / str(params.get("host")))
+    return str(Path(params["folder"]).expanduser() / file_name(str(params.get("host")), params.get("port") or 443))
 
 
 def _entry_for_ca(session: DeviceSession, wanted: Wanted, csr: str) -> Words:
@@ -460,13 +459,35 @@ def _shown(device: Device) -> Words:
 
 
 def _removals(current: Current) -> Plan:
-    changes = []
+    changes, problems = [], Problems()
+    left = list(current.devices)
     for wanted in current.wishes:
-        found = [one for one in current.devices if wording.belongs(wanted, one)]
+        found = [one for one in left if wording.belongs(wanted, one)]
+        left = [one for one in left if one not in found]
+        problems.collect(f"{wanted.where}: {_in_use(one)}" for one in found if one.bound)
         if found:
             before = {"certificates": [wording.described(one.certificate) for one in found]}
             changes.append(Change(wanted.label, before, None, found))
+    problems.raise_any()
     return Plan(changes)
+
+
+def _in_use(device: Device) -> str:
+    return f"{device.name} ({device.certificate}) serves {', '.join(sorted(device.bound))}; bind another certificate there first"
+
+
+def _remove(session: DeviceSession, planned: Sequence[Device]) -> None:
+    """Remove what is still as it was when this was planned. Raises `UserError` that says what was removed already."""
+    removed: list[str] = []
+    for device in planned:
+        now = next((one for one in _devices(session) if one.name == device.name), None)
+        if now is not None and (now.certificate != device.certificate or now.bound):
+            done = f"; removed before: {', '.join(removed)}" if removed else ""
+            what = _in_use(now) if now.bound else f"another certificate is under the name {device.name}; run again"
+            raise UserError(f"changed meanwhile by somebody else: {what}{done}")
+        if now is not None:
+            session.appliance.delete(DEVICE, device.name)
+            removed.append(device.name)
 
 
 def _warnings(step: Step, current: Current) -> Iterable[str]:
@@ -536,7 +557,13 @@ class _Enrolling:
             raise UserError(f"folder: {folder} cannot be made: {error.strerror}; give another folder, or path") from error
         with file_store.locked([str(folder)], LOCK_SECONDS):
             pending = self._step.pending or self._create()
-            signed = self._signed(pending)
+            try:
+                signed = self._signed(pending)
+            except UserError as error:
+                # said also of a request that was there before: it is what the next run goes on with
+                raise type(error)(
+                    f"{error}\nThe request {pending.name!r} stays on the appliance, with its key; the next run goes on with it"
+                ) from error
         return None if signed is None else self._take(pending, *signed)
 
     def _create(self) -> Pending:

@@ -365,6 +365,49 @@ def test_the_appliance_refuses_a_character(appliance: Box, web: enrollment_serve
     assert appliance.elements(PENDING) == []
 
 
+def test_what_serves_a_port_is_not_deleted(appliance: Box) -> None:
+    before = appliance.elements(KIND)
+    for check in (True, False):
+        with pytest.raises(UserError, match=r"config \(vpn1.corp.example\): .* serves the management port; bind another certificate there"):
+            appliance.run(RESOURCE, check=check, config=[{"common_name": "vpn1.corp.example"}], state="deleted")
+    assert appliance.elements(KIND) == before
+
+
+def test_deleted_twice_and_what_somebody_bound_meanwhile(appliance: Box, tmp_path: Path) -> None:
+    made = make_pkcs12(tmp_path / "vpn.p12", Authority(), NAME)
+    appliance.run(RESOURCE, config=[{"pkcs12_path": str(tmp_path / "vpn.p12"), "pkcs12_passphrase": "P12-pass"}])
+    (name,) = [one["name"] for one in appliance.elements(KIND) if common_name(one) == NAME]
+    config = [{"common_name": NAME}, {"sha256": made.fingerprint(hashes.SHA256()).hex()}]
+    change = {"path": f"{CERTIFICATES}/{KIND}s/{KIND}/{name}", "body": {"external-ports": [PORT]}}
+    # the first read is for the plan
+    appliance.handle.faults = {"console": {"method": "GET", "path": f"{KIND}s", "after": 2, "change": [change]}}
+    refused = appliance.run(RESOURCE, config=config, state="deleted")
+    appliance.handle.faults = {}
+    assert f"changed meanwhile by somebody else: {name} " in refused["msg"] and f"serves external port {PORT}" in refused["msg"]
+    assert appliance.ask("PUT", change["path"], {"name": name, "external-ports": []}).ok
+    done = appliance.rhythm(RESOURCE, config=config, state="deleted")
+    assert [one["action"] for one in done["changes"]] == ["delete"]
+
+
+def test_appliances_at_one_address_keep_their_own_files(appliance: Box, tmp_path: Path) -> None:
+    with box(tmp_path / "other") as other:
+        assert other.handle.address == appliance.handle.address
+        task = {"config": [wanted()], **by_hand(appliance)}
+        first, second = appliance.run(RESOURCE, **task), other.run(RESOURCE, **task)
+        assert first["certificates"][0]["request_path"] != second["certificates"][0]["request_path"]
+        assert [one.run(RESOURCE, **task)["changed"] for one in (appliance, other)] == [False, False]
+
+
+def test_an_authority_that_does_not_answer_leaves_a_request_and_says_so(appliance: Box, web: enrollment_server.Server) -> None:
+    task = {"config": [wanted()], **by_web(web, appliance)}
+    failed = appliance.run(RESOURCE, **{**task, "url": "https://127.0.0.1:9/certsrv"})
+    assert f"The request {NAME!r} stays on the appliance, with its key; the next run goes on with it" in failed["msg"]
+    (waiting,) = appliance.elements(PENDING)
+    assert appliance.run(RESOURCE, **task)["changed"] is True
+    made = x509.load_pem_x509_certificate(device(appliance)["certificate"].encode())
+    assert made.public_key() == x509.load_pem_x509_csr(waiting["csr"].encode()).public_key()
+
+
 def test_nobody_to_ask_and_one_port_for_two(appliance: Box) -> None:
     with pytest.raises(UserError, match=r"url: vpn.corp.example has to be requested, but there is no authority"):
         appliance.run(RESOURCE, config=[wanted()])
