@@ -116,6 +116,10 @@ def _certificates(entry: Mapping[str, Any], place: str, problems: Problems) -> t
         if not entry.get("name"):
             problems.add(f"{place}: names neither a certificate nor, for a CA that is there already, its name; give one of them")
         return None, []
+    empty = [part for part in ("path", "content", "sha256", "subject") if item.get(part) is not None and not item[part].strip()]
+    if empty:
+        problems.add(f"{place}: certificate.{empty[0]}: is empty; give the CA's certificate (is the variable that it comes from set?)")
+        return None, []
     if not (item.get("path") or item.get("content")):
         return None, []
     try:

@@ -185,7 +185,7 @@ class TrustedClientCas(Resource[CaSession, Current]):
             raise UserError("its certificate was to be there by now; expected_certificates is for check mode")
         step: Step = change.details
         if change.after is None:
-            session.appliance.delete(RESOURCE, step.name or "")
+            _delete(session, step, change)
         elif step.update_crl:
             _update_crl(session, step)
         else:
@@ -283,8 +283,9 @@ def find(wanted: Wanted, current: Current) -> Known | None:
 
 
 def _removals(wishes: Sequence[Wanted], current: Current) -> Plan:
-    found = [find(wanted, current) for wanted in wishes]
-    return Plan([Change(label(one.certificate), one.words, None, Step(one.certificate, one.name)) for one in found if one is not None])
+    # several entries may mean the same one
+    found = {one.certificate.sha256: one for wanted in wishes if (one := find(wanted, current)) is not None}
+    return Plan([Change(label(one.certificate), one.words, None, Step(one.certificate, one.name)) for one in found.values()])
 
 
 class _Planner:
@@ -298,6 +299,7 @@ class _Planner:
         self._changes: list[Change] = []
         self._updates: list[Change] = []
         self._warnings: list[str] = []
+        self._owners: dict[str, str] = {}
         listed = [one for wanted in wishes for one in (wanted.certificate, *wanted.above) if one is not None]
         self._pool = [*listed, *(one.certificate for one in current.known.values())]
 
@@ -330,6 +332,9 @@ class _Planner:
         certificate = known.certificate if known else wanted.certificate
         if certificate is None:
             raise AssertionError("a CA that is not there has a certificate")
+        other = self._owners.setdefault(certificate.sha256, wanted.where)
+        if other != wanted.where:
+            raise UserError(f"{label(certificate)} is also that of {other}; put all of its options into one entry")
         if known is None:
             self._problems.collect(wording.refusals(wanted, certificate, self._current.now))
         else:
@@ -416,6 +421,16 @@ def _write(session: CaSession, step: Step, change: Change) -> None:
         change.after["name"] = known.name
         if step.settings is None:
             change.after.update(known.settings)
+
+
+def _delete(session: CaSession, step: Step, change: Change) -> None:
+    """Delete what was planned to be deleted, and nothing else that is under its name by now."""
+    wire = session.appliance.get(RESOURCE, step.name or "")
+    if wire is None:
+        return
+    if _known(session.shape, wire).words != change.before:
+        raise UserError("somebody else changed it since this run read it; it was not deleted, run again")
+    session.appliance.delete(RESOURCE, step.name or "")
 
 
 def _now(session: CaSession, step: Step) -> Known:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,8 @@ def emptied(appliance: Box) -> None:
 
 @pytest.fixture(scope="module")
 def web() -> Iterator[Files]:
-    with served() as files:
-        yield files
+    with ExitStack() as stack:
+        yield stack.enter_context(served())
 
 
 def given(authority: Authority, **options: Any) -> dict[str, Any]:
@@ -210,6 +211,7 @@ def test_fall_back_needs_a_cdp(appliance: Box) -> None:
             {"cdp_source": "client_certificate", "primary_cdp": "http://x/y.crl"},
             "primary_cdp: is given, but cdp_source is client_certificate",
         ),
+        ({"certificate": {"content": " "}}, r"certificate.content: is empty; give the CA's certificate \(is the variable"),
         ({"ocsp_responder": "ldap://dc1/CN=x?certificateRevocationList"}, "ocsp_responder: .* is no http"),
     ],
 )
@@ -395,6 +397,31 @@ def test_the_same_certificate_twice(appliance: Box) -> None:
     ca = Authority()
     with pytest.raises(UserError, match="is also that of"):
         appliance.run(CA, config=[given(ca), {**given(ca), "certificate": {"content": ca.pem + "\n"}}])
+
+
+def test_two_entries_that_mean_one_ca(appliance: Box) -> None:
+    ca = Authority()
+    appliance.run(CA, config=[given(ca)])
+    both = [given(ca), {"name": "Corp CA"}]
+    with pytest.raises(UserError, match=r"config \(Corp CA\): .* is also that of config \(certificate .*\); put all of its options"):
+        appliance.run(CA, config=both)
+    done = appliance.rhythm(CA, config=both, state="deleted")
+    assert [one["action"] for one in done["changes"]] == ["delete"] and appliance.elements(KIND) == []
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_what_somebody_changed_meanwhile_is_not_deleted(appliance: Box, gone: bool) -> None:
+    appliance.run(CA, config=[given(Authority())])
+    place = f"configuration/system/configuration/certificates/trusted-client-cas/{KIND}/Corp CA"
+    change = {"path": place, "delete": True} if gone else {"path": place, "body": {"crl-settings": {"crl-download-frequency": "7"}}}
+    # just before the second time that it is read
+    appliance.handle.faults = {"console": {"method": "GET", "path": f"{KIND}/Corp", "after": 1, "change": [change]}}
+    try:
+        result = appliance.run(CA, config=[{"name": "Corp CA"}], state="deleted")
+    finally:
+        appliance.handle.faults = {}
+    assert ("somebody else changed it since this run read it; it was not deleted" in result.get("msg", "")) is not gone
+    assert len(appliance.elements(KIND)) == (0 if gone else 1)
 
 
 def test_a_ca_that_an_earlier_play_would_have_made_is_foreseen(appliance: Box, tmp_path: Path) -> None:
