@@ -75,9 +75,11 @@ GW1_LOG = "cat /var/log/ocserv.log"
 
 def carry(lab: Lab) -> CardBox:
     """The cards are taken out of the reader at the domain's workstation and put into the one of the user's computer."""
-    box = CardBox.of_lab(lab, host=CLIENT)
-    shutil.copytree(CardBox.of_lab(lab).folder, box.folder, dirs_exist_ok=True)
-    return box
+    here, there = CardBox.of_lab(lab), CardBox.of_lab(lab, host=CLIENT)
+    for token in (here.folder / "tokens").iterdir():
+        shutil.rmtree(there.folder / "tokens" / token.name, ignore_errors=True)  # what was on the card and is not any more
+    shutil.copytree(here.folder, there.folder, dirs_exist_ok=True)
+    return there
 
 
 def uri(name: str) -> str:
