@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from lab import logons, page, proofs, settings, vpn_logins
+from lab import logons, page, proofs, settings, vpn_browser, vpn_logins
 from lab.errors import LabError
 from lab.labs import DEFAULT_NAME, Lab
 from lab.progress import Progress
@@ -87,13 +87,14 @@ class Demo:
             step.note = counted(len(self.story.touches), "thing")
         self.play("check", "Check mode with diff", "--check", "--diff", "--limit", settings.DNS_DOMAIN)
         self.play("repair", "Repairing run", "--limit", settings.DNS_DOMAIN)
-        tried, logins = self.cards()
+        tried, logins, visits = self.cards()
         with self.step("Other tools read the domain") as step:
             facts = proofs.facts(self.lab, self.logs)
             self.story.proofs = proofs.of_runs(self.story.runs, self.story.touches) + proofs.of_domain(facts)
             self.story.proofs += proofs.of_authority(facts) + logons.trials(tried, facts["versions"])
             self.story.versions |= {"openconnect": vpn_logins.client_version(self.lab)}
             self.story.proofs += proofs.of_gateways(facts) + vpn_logins.judged(logins, self.story.versions)
+            self.story.proofs += vpn_browser.judged(visits, vpn_browser.version(self.lab))
             self.story.proofs.append(proofs.windows_blobs(proofs.vectors_folder()))
             self.story.versions |= {"Samba": facts["versions"]["samba"], "OpenSSL": facts["versions"]["openssl"]}
             step.note = proof_count(self.story)
@@ -112,7 +113,7 @@ class Demo:
             )
         self.lab.up(progress, ca=True, vpn=True)
 
-    def cards(self) -> tuple[list[logons.Trial], list[vpn_logins.Login]]:
+    def cards(self) -> tuple[list[logons.Trial], list[vpn_logins.Login], list[vpn_browser.Visit]]:
         """Two cards enrolled, tried at the domain and at the VPN, and one of them revoked while it is in use."""
         with self.step("Two smart cards") as step:
             box = logons.prepare(self.lab)
@@ -128,6 +129,9 @@ class Demo:
             logins = vpn_logins.log_in(self.lab, vpn_logins.carry(self.lab), places)
             opened = sum(login.tunnel.up for login in logins)
             step.note = f"{counted(opened, 'tunnel')}, {len(logins) - opened} refused"
+        with self.step("The appliance's sign-in page in a browser, by card") as step:
+            visits = [vpn_browser.sign_in(self.lab, logons.OWNER)]
+            step.note = visits[0].page.title
         account = f"{settings.NETBIOS_DOMAIN}/{logons.OTHER}"
         options = ("-e", f"certlogon_revoke_user={account}", "-e", "certlogon_revoke_reason=key_compromise")
         with vpn_logins.signed_in(self.lab, places) as sessions:
@@ -135,8 +139,9 @@ class Demo:
             with self.step("Logons with the revoked card") as step:
                 tried.append(logons.log_on_revoked(self.lab, box))
                 logins += vpn_logins.revoked(self.lab, sessions, vpn_logins.refused_after(run.messages))
+                visits.append(vpn_browser.sign_in(self.lab, logons.OTHER, revoked=True))
                 step.note = f"{sum(not login.tunnel.up for login in logins[-4:])} of 4 VPN sessions ended or refused"
-        return tried, logins
+        return tried, logins, visits
 
     def play(self, key: str, title: str, *options: str, playbook: str = SITE) -> Run:
         with self.step(title) as step:
