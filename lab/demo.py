@@ -138,7 +138,8 @@ class Demo:
             run = self.play("revoke", "One of them revoked, its owner signed in", *options, playbook="certlogon.core.revoke")
             with self.step("Logons with the revoked card") as step:
                 tried.append(logons.log_on_revoked(self.lab, box))
-                logins += vpn_logins.revoked(self.lab, sessions, vpn_logins.refused_after(run.messages))
+                self.story.refused_after = vpn_logins.refused_after(run.messages)
+                logins += vpn_logins.revoked(self.lab, sessions, self.story.refused_after)
                 visits.append(vpn_browser.sign_in(self.lab, logons.OTHER, revoked=True))
                 step.note = f"{sum(not login.tunnel.up for login in logins[-4:])} of 4 VPN sessions ended or refused"
         return tried, logins, visits

@@ -111,6 +111,8 @@ class Story:
     touches: list[Touch] = field(default_factory=list)
     proofs: list[Proof] = field(default_factory=list)
     stand_ins: list[tuple[str, str, str]] = field(default_factory=list)
+    refused_after: dict[str, float] = field(default_factory=dict)
+    """VPN gateway -> seconds from the command that revoked a certificate until it refused it."""
     next_commands: list[tuple[str, str]] = field(default_factory=list)
 
     def count(self, outcome: Outcome) -> int:
