@@ -24,6 +24,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.elem
     put,
     tidy,
 )
+from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.names import unfit
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.sign_in_guard import SignIn, judge
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.table import Shape
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, Problems, UserError
@@ -191,6 +192,7 @@ def _type(entry: Words) -> str | None:
 
 def _wrong(entry: Words, params: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with an entry by itself."""
+    yield from unfit(entry["name"])
     kind = _type(entry)
     for other in TYPES:
         if entry.get(other) is not None and other != kind:

@@ -218,7 +218,7 @@ class ApplianceSession:
             )
         if answer.status in BUSY:
             raise SessionLost(
-                f"{answer.where}: the appliance's REST server does not work (HTTP {answer.status} {said or answer.excerpt}); "
+                f"{answer.where}: the appliance's REST server does not work (HTTP {answer.status} {said or answer.excerpt}); {answer.taken}"
                 "is it starting or overloaded? Run again; look at its event log if it stays"
             )
         if 300 <= answer.status < 400:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import TypeVar
 
@@ -21,6 +21,18 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
         return f"{what} {name!r}; did you mean {next(item for item in names if item.casefold() == near[0])!r}?"
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return f"{what} {name!r}; there are {', '.join(map(repr, names[:_LISTED])) or 'none'}{more}"
+
+
+def unfit(name: str) -> Iterator[str]:
+    """Why nothing on the appliance can be called so; what exactly it takes is not documented, but these mean something else there."""
+    if not name.strip():
+        yield f"name: {name!r} is empty; give a name (is the variable that it comes from set?)"
+    elif name in (".", ".."):
+        yield f"name: {name!r} would mean another path; choose another name"
+    elif name.casefold() in ("none", "-"):
+        yield f"name: {name!r} is what the appliance writes for nothing at all; choose another name"
+    elif not name.isprintable() or name != name.strip():
+        yield f"name: {name!r} has spaces around it, or a character that cannot be printed; leave them out"
 
 
 def in_order(have: Sequence[str], wanted: Sequence[str]) -> list[str]:

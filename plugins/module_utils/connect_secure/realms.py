@@ -23,7 +23,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.elem
     overlay,
     tidy,
 )
-from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.names import unknown
+from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.names import unfit, unknown
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.sign_in_guard import SignIn, judge
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.sign_in_reading import SERVERS, describe_realm, settled_realm
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.table import Shape
@@ -164,10 +164,15 @@ def title(kind: str, name: str) -> str:
 def _surroundings(session: ApplianceSession, current: Realms) -> Surroundings:
     shape = session.table.resource("auth_server")
     servers = {shape.name_of(wire): wire for wire in session.list("auth_server")}
-    roles = {kind: [str(wire.get("name")) for wire in session.list(f"{kind}_role")] for kind in current.elements}
+    roles = {kind: _names(session, f"{kind}_role") for kind in current.elements}
     # without administrators' realms in config nothing changes about how they sign in
     sign_in = sign_in_reading.sign_in(servers, current.elements.get("admin", {}), sign_in_reading.policies(session))
     return Surroundings(servers, {name: shape.kind(wire) for name, wire in servers.items()}, roles, sign_in)
+
+
+def _names(session: ApplianceSession, resource: str) -> list[str]:
+    shape = session.table.resource(resource)
+    return [shape.name_of(wire) for wire in session.list(resource)]
 
 
 # ---- what is asked for
@@ -175,6 +180,7 @@ def _surroundings(session: ApplianceSession, current: Realms) -> Surroundings:
 
 def _wrong(entry: Words) -> Iterator[str]:
     """What is wrong with an entry by itself."""
+    yield from unfit(entry["name"])
     rules = entry.get("role_mapping_rules") or []
     names = [rule["name"] for rule in rules]
     for name in dict.fromkeys(names):

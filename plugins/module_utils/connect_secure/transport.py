@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -34,6 +35,7 @@ class Answer:
     reason: str
     body: bytes
     location: str = ""
+    reading: bool = True
 
     @property
     def excerpt(self) -> str:
@@ -45,7 +47,7 @@ class Answer:
         """The parsed body. Raises `UserError` that shows the first characters where it is not JSON, or nothing at all."""
         if not self.body.strip():
             raise UserError(
-                f"{self.where}: HTTP {self.status} with an empty body where JSON was expected; "
+                f"{self.where}: HTTP {self.status} with an empty body where JSON was expected; {self.taken}"
                 "look at the appliance's event log, and run again"
             )
         try:
@@ -58,7 +60,12 @@ class Answer:
                 if html
                 else "the answer was cut off or is of something else; run again, and look at the appliance's event log if it stays"
             )
-            raise UserError(f"{self.where}: HTTP {self.status} with {what}: {self.excerpt!r}; {remedy}") from error
+            raise UserError(f"{self.where}: HTTP {self.status} with {what}: {self.excerpt!r}; {self.taken}{remedy}") from error
+
+    @property
+    def taken(self) -> str:
+        """What has to be said about an answer to a write that does not tell what became of it."""
+        return "" if self.reading else f"{_AFTER[False]}; "
 
 
 class Transport:
@@ -133,7 +140,7 @@ class Transport:
             raise UserError(f"{where}: the answer is larger than {SIZE_LIMIT} bytes")
         if length.isdigit() and int(length) > len(received) and "Content-Encoding" not in response.headers:
             raise SessionLost(f"{where}: the connection ended after {len(received)} of {length} bytes; {_AFTER[reading]}")
-        return Answer(where, response.status, response.reason or "", received, response.headers.get("Location", ""))
+        return Answer(where, response.status, response.reason or "", received, response.headers.get("Location", ""), reading)
 
     def _lost(self, where: str, reading: bool, error: Exception) -> UserError:
         address, text = self._options.address, " ".join(str(error).split())
@@ -212,7 +219,9 @@ def _tls(text: str, address: str) -> str:
 
 def _reason(text: str) -> str:
     """The innermost reason of a chain of exceptions."""
-    for mark in ("certificate verify failed: ", "[Errno", "Caused by ", "Connection aborted"):
+    for mark in ("certificate verify failed: ", "[Errno", "Caused by "):
         if mark in text:
             return text[text.rindex(mark) :].removeprefix("Caused by ").strip("()'\" ")[:300]
-    return text[:300]
+    # ('Connection aborted.', RemoteDisconnected('Remote end closed connection without response'))
+    inner = re.search(r"\w\(['\"]([^'\"]+)['\"]\)*$", text)
+    return (inner[1] if inner else text)[:300]

@@ -187,7 +187,7 @@ def test_a_generation_without_rest_is_refused_before_anything_is_asked(appliance
         ({"status": {"status": 500, "method": "GET"}}, "the appliance's REST server does not work"),
         ({"status": {"status": 302, "method": "GET"}}, "sent elsewhere"),
         ({"status": {"status": 404, "method": "GET"}}, r"no such thing \(user_realm \(standing: seen\), HTTP 404\).*connect_secure_table"),
-        ({"drop": {"path": "user-realms"}}, "the connection was dropped .*is the appliance restarting"),
+        ({"drop": {"path": "user-realms"}}, r"dropped \(Remote end closed connection without response\); is the appliance restarting"),
         ({"drop": {"path": "realm_auth"}}, "the connection was dropped"),
     ],
 )
@@ -205,6 +205,15 @@ def test_bad_answers_are_named(appliance: Any, fault: dict[str, Any], message: s
 def test_reads_are_tried_again(appliance: Any, fault: dict[str, Any]) -> None:
     appliance.faults(**fault)
     assert appliance.session().list(REALMS)
+
+
+@pytest.mark.parametrize("fault", [{"body": {"kind": "html"}}, {"body": {"kind": "half"}}, {"status": {"status": 500}}, {"drop": {}}])
+def test_an_answer_that_does_not_tell_what_became_of_a_write_says_so(appliance: Any, fault: dict[str, Any]) -> None:
+    session = appliance.session(backup=False)
+    session.list(REALMS)
+    appliance.faults(**{name: {**options, "method": "PUT"} for name, options in fault.items()})
+    with pytest.raises(UserError, match="whether the appliance took the change is not known; the next run reads it"):
+        session.update(REALMS, "Users", {})
 
 
 @pytest.mark.parametrize("fault", [{"status": {"status": 500, "method": "PUT"}}, {"drop": {"method": "PUT"}}])

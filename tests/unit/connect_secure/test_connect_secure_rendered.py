@@ -166,7 +166,7 @@ def test_release_and_characters() -> None:
     with pytest.raises(UserError, match="xml_version: '7' is no release"):
         rendered(AuthenticationRealms(), [REALM], xml_version="7")
     with pytest.raises(UserError, match="holds a control character"):
-        rendered(AuthenticationRealms(), [{**REALM, "name": "x\x07"}])
+        rendered(AuthenticationRealms(), [{**REALM, "directory_server": "x\x07"}])
     [only] = rendered(AuthenticationRealms(), [REALM], generation="connect_secure", xml_version="22.7R2.10")
     assert 'xmlns="http://xml.pulsesecure.net/ive-sa/22.7R2.10"' in only["xml"]
 

@@ -197,6 +197,22 @@ def test_servers_refused(cards: Site) -> None:
 # ---- realms
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        (" ", "is empty; give a name"),
+        ("..", "would mean another path"),
+        ("None", "writes for nothing at all"),
+        ("A\nB", "cannot be printed"),
+        ("A ", "has spaces around it"),
+    ],
+)
+def test_names_that_mean_something_else(site: Site, name: str, why: str) -> None:
+    for resource, entry in ((SERVERS, CARDS), (REALMS, REALM)):
+        assert why in site.fails(resource, [{**entry, "name": name}])
+    assert site.last.requests == 0
+
+
 def test_realms(site: Site) -> None:
     site.run(SERVERS, [CARDS, RADIUS])
     full = {
