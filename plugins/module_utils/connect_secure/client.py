@@ -125,9 +125,15 @@ class ApplianceSession:
 
     # ---- other things
 
-    def call(self, operation: str, name: str | None = None, body: Any = None, query: Mapping[str, Any] | None = None) -> Any:
-        """Do an operation of the table; the parsed answer, None for an empty one. Raises `UserError`."""
+    def call(
+        self, operation: str, name: str | None = None, words: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Do an operation of the table, with `words` sent as the members that its line names; the parsed answer, None for an empty one.
+
+        Raises `UserError`.
+        """
         line: Operation = self.table.operation(operation)
+        body = None if words is None else line.members(words)
         path = line.address(name, self.options.node)
         if line.method == "GET":
             return self._parsed(self._ask("GET", path, query=query), f"{operation} (standing: {line.standing})")

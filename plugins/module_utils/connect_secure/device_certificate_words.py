@@ -21,15 +21,15 @@ from ansible_collections.certlogon.core.plugins.module_utils.errors import Forma
 from ansible_collections.certlogon.core.plugins.module_utils.libraries import x509
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Words
 
-# option -> (member of the request on the wire, object identifier, longest value: RFC 5280 appendix A.1)
-SUBJECT: dict[str, tuple[str, str, int]] = {
-    "common_name": ("common-name", "2.5.4.3", 64),
-    "organization": ("organization", "2.5.4.10", 64),
-    "organizational_unit": ("organizational-unit", "2.5.4.11", 64),
-    "locality": ("locality", "2.5.4.7", 128),
-    "state": ("state", "2.5.4.8", 128),
-    "country": ("country", "2.5.4.6", 2),
-    "email": ("email", "1.2.840.113549.1.9.1", 255),
+# option -> (object identifier, longest value: RFC 5280 appendix A.1)
+SUBJECT: dict[str, tuple[str, int]] = {
+    "common_name": ("2.5.4.3", 64),
+    "organization": ("2.5.4.10", 64),
+    "organizational_unit": ("2.5.4.11", 64),
+    "locality": ("2.5.4.7", 128),
+    "state": ("2.5.4.8", 128),
+    "country": ("2.5.4.6", 2),
+    "email": ("1.2.840.113549.1.9.1", 255),
 }
 CURVES = {"P-256": "secp256r1", "P-384": "secp384r1", "P-521": "secp521r1"}
 _CURVE_NAMES = {**CURVES, **{name: name for name in CURVES.values()}, "prime256v1": "secp256r1"}
@@ -146,7 +146,7 @@ class Wanted:
 
     @property
     def subject(self) -> frozenset[tuple[str, str]]:
-        return frozenset((oid, self.entry[option]) for option, (_member, oid, _longest) in SUBJECT.items() if self.entry.get(option))
+        return frozenset((oid, self.entry[option]) for option, (oid, _longest) in SUBJECT.items() if self.entry.get(option))
 
     @property
     def server_names(self) -> list[str]:
@@ -222,7 +222,7 @@ def _contradictions(entry: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _subject_problems(entry: Mapping[str, Any]) -> Iterable[str]:
-    for option, (_member, _oid, longest) in SUBJECT.items():
+    for option, (_oid, longest) in SUBJECT.items():
         value = entry.get(option)
         if not value:
             continue
@@ -250,7 +250,7 @@ def endpoint(text: str) -> tuple[str, int] | None:
 
 def subject_of(name: Any) -> dict[str, str]:
     """A library's name in the words of the options; of several values of a kind, the last."""
-    options = {oid: option for option, (_member, oid, _longest) in SUBJECT.items()}
+    options = {oid: option for option, (oid, _longest) in SUBJECT.items()}
     return {options[part.oid.dotted_string]: str(part.value) for part in name if part.oid.dotted_string in options}
 
 

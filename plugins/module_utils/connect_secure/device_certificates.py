@@ -38,7 +38,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.connect_secure impo
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.client import ApplianceSession, appliance
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.connection import CONNECTION, file_name
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.device_certificate_words import Device, Pending, Wanted, wish
-from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.table import Shape
+from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.table import Shape, find
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, Problems, UserError
 from ansible_collections.certlogon.core.plugins.module_utils.libraries import x509
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Change, Plan, Resource, Warn, Words
@@ -516,15 +516,15 @@ def _import(session: DeviceSession, step: Step) -> Device:
     if wanted.given is None:
         raise AssertionError("only a given certificate is imported with its key")
     content = Path(wanted.entry["pkcs12_path"]).read_bytes()
-    body: dict[str, Any] = {
-        "cert": base64.b64encode(content).decode(),
-        "password": wanted.entry.get("pkcs12_passphrase") or "",
+    words: Words = {
+        "certificate": base64.b64encode(content).decode(),
+        "passphrase": wanted.entry.get("pkcs12_passphrase") or "",
         # bound afterwards, so that what serves the ports now is known and can be put back
-        "internalPorts": [],
-        "externalPorts": [],
-        "managementInterface": False,
+        "internal_ports": [],
+        "external_ports": [],
+        "management_port": False,
     }
-    session.appliance.call("import_device_certificate", body=body)
+    session.appliance.call("import_device_certificate", words=words)
     return _found(session, wanted.given.certificate)
 
 
@@ -570,20 +570,20 @@ class _Enrolling:
         """Make key and request on the appliance. Raises `UserError` that names the option whose value it refuses."""
         session, wanted = self._session, self._wanted
         before = {one.name for one in _pending(session)}
-        members = {member: wanted.entry[option] for option, (member, _oid, _most) in wording.SUBJECT.items() if wanted.entry.get(option)}
-        body = {**members, **_key(session.shape(REQUEST), wanted), "random-data": secrets.token_hex(20)}
+        subject = {option: wanted.entry[option] for option in wording.SUBJECT if wanted.entry.get(option)}
+        words = {**subject, **_key(session.shape(REQUEST), wanted), "random_data": secrets.token_hex(20)}
         name = wanted.entry.get("name") or wanted.entry["common_name"]
-        body["name"] = name if name not in before else f"{name} {datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S}"
+        words["name"] = name if name not in before else f"{name} {datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S}"
         try:
-            session.appliance.call("create_certificate_request", body=body)
+            session.appliance.call("create_certificate_request", words=words)
         except UserError as error:
-            raise _refused(error, wanted) from error
+            raise _refused(error, wanted, session.appliance.table.operation("create_certificate_request").body) from error
         made = [one for one in _pending(session) if one.name not in before]
         found = wording.pending_for(wanted, made)
         if found is None:
             there = "; ".join(f"{one.request.subject} ({one.kind})" for one in made) or "none"
             raise UserError(
-                f"the appliance was asked for a request with the subject {members} and a key {wanted.kind}, but its new requests are: "
+                f"the appliance was asked for a request with the subject {subject} and a key {wanted.kind}, but its new requests are: "
                 f"{there}"
             )
         return found
@@ -626,27 +626,28 @@ class _Enrolling:
                 f"the certificate that was issued ({certificate}) {'; '.join(map(str, found))}. Nothing was imported. Have the CA issue "
                 f"another (remove {wanted.path} and {request_memory.path(wanted.path)}), or set {switches}"
             )
-        body = {"cert": chains.pem([parsed, *issuers]).decode()}
-        self._session.appliance.call("import_signed_certificate", name=pending.name, body=body)
+        words = {"certificate": chains.pem([parsed, *issuers]).decode()}
+        self._session.appliance.call("import_signed_certificate", name=pending.name, words=words)
         return _found(self._session, certificate)
 
 
 def _key(shape: Shape, wanted: Wanted) -> Words:
-    """The key in the words of the wire: those of the resource's own line."""
+    """The kind of key, each value as the resource's own line writes it."""
     kind = wanted.kind
     words: Words = {"key_type": kind.type}
     if kind.type == "rsa":
         words["key_length"] = kind.size
     else:
         words["curve"] = next(name for name, curve in wording.CURVES.items() if curve == kind.curve)
-    return shape.encode(words)
+    wire = shape.encode(words)
+    return {word: find(wire, shape.fields[word].steps) for word in words}
 
 
-def _refused(error: UserError, wanted: Wanted) -> UserError:
+def _refused(error: UserError, wanted: Wanted, members: Mapping[str, str]) -> UserError:
     """The appliance's refusal of a request, with the option that it means."""
     text = str(error)
-    for option, (member, _oid, _most) in wording.SUBJECT.items():
-        if wanted.entry.get(option) and f"{member}:" in text:
+    for option in wording.SUBJECT:
+        if wanted.entry.get(option) and f"{members[option]}:" in text:
             return type(error)(
                 f"{option}: the appliance does not take {wanted.entry[option]!r}: {text}; write it without that (letters, digits, spaces, "
                 "points and hyphens are safe), and have the CA put the rest into the certificate if it has to be there"

@@ -21,7 +21,7 @@ STANDINGS = ("confirmed", "seen", "inferred", "overridden")
 """How sure a line is; `overridden` is what the inventory says."""
 
 _SECTIONS = {
-    "operations": ("method", "path", "standing", "changes"),
+    "operations": ("method", "path", "standing", "changes", "body"),
     "resources": ("path", "xml_path", "key", "standing", "kinds", "fields"),
 }
 _FIELD = ("at", "type", "standing", "values", "none", "write", "read", "fields")
@@ -56,6 +56,15 @@ class Operation:
     path: str
     standing: str
     changes: bool
+    body: Mapping[str, str] = field(default_factory=dict)
+
+    def members(self, words: Mapping[str, Any]) -> dict[str, Any]:
+        """What is sent for these words, by the names that the appliance has for them; a word that the line does not have is a bug."""
+        sent: dict[str, Any] = {}
+        for word, value in words.items():
+            if self.body[word]:
+                _put(sent, self.body[word].split("/"), value)
+        return sent
 
     def address(self, name: str | None = None, node: str | None = None) -> str:
         """The path below /api/v1, with the (percent-encoded) name and cluster node in it."""
@@ -184,7 +193,12 @@ class Table:
         line = self._lines["operations"][name]
         changed = self._overridden.get("operations", {}).get(name, {})
         return Operation(
-            name, line["method"], line["path"], _standing(changed, line["standing"]), line.get("changes", line["method"] != "GET")
+            name,
+            line["method"],
+            line["path"],
+            _standing(changed, line["standing"]),
+            line.get("changes", line["method"] != "GET"),
+            line.get("body", {}),
         )
 
 
@@ -345,6 +359,10 @@ def _check(overrides: Mapping[str, Any], lines: Mapping[str, Any]) -> None:
             _check_line(line, at)
             if "fields" in line:
                 _check_fields(line["fields"], lines[section][name]["fields"], f"{at}.fields")
+            for word, member in _mapping(line.get("body", {}), f"{at}.body").items():
+                _known(f"{at}.body", word, lines[section][name].get("body", {}))
+                if not isinstance(member, str):
+                    raise UserError(f"{at}.body.{word}: {member!r} is no text; give the member's name, or an empty text to send none")
 
 
 def _check_fields(given: Any, known: Mapping[str, Any], where: str) -> None:

@@ -29,6 +29,8 @@ def _line(name: str, says: str, standing: str, status: str, detail: str = "") ->
 
 def _operation(session: ApplianceSession, operation: Operation) -> Line:
     name, says = f"operations.{operation.name}", f"{operation.method} {operation.path}"
+    if operation.body:
+        says += f" with {', '.join(member for member in operation.body.values() if member)}"
     if operation.name in session.table.login:
         status, detail = ("found", "") if session.answered_login == operation.name else ("untested", "another login came first")
     elif operation.method == "GET" and "{" in operation.path:

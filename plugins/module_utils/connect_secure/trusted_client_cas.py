@@ -403,10 +403,10 @@ def _secrets(wanted: Wanted, known: Known | None, after: Words) -> dict[str, str
 def _write(session: CaSession, step: Step, change: Change) -> None:
     """Import what is not there, then bring its settings to what they are to be, by one PUT and only if they differ."""
     if step.imports:
-        body = {"cert": wording.content(step.certificate)["content"]}
+        words = {"certificate": wording.content(step.certificate)["content"]}
         if step.import_name:
-            body["name"] = step.import_name
-        session.appliance.call("import_trusted_client_ca", body=body)
+            words["name"] = step.import_name
+        session.appliance.call("import_trusted_client_ca", words=words)
     known = _now(session, step)
     if not step.imports and change.before is not None and known.words != change.before:
         raise UserError("somebody else changed it since this run read it; nothing was written, run again")

@@ -228,6 +228,15 @@ def test_override_of_one_line_leaves_the_others() -> None:
     }
 
 
+def test_what_an_operation_sends() -> None:
+    words = {"common_name": "vpn", "random_data": "x"}
+    assert Table.load().operation("create_certificate_request").members(words) == {"common-name": "vpn", "random-data": "x"}
+    body = {"common_name": "subject/cn", "random_data": ""}
+    line = Table.load({"operations": {"create_certificate_request": {"body": body}}}).operation("create_certificate_request")
+    assert line.members({**words, "country": "SE"}) == {"subject": {"cn": "vpn"}, "country": "SE"}
+    assert line.standing == "overridden"
+
+
 def test_override_of_one_realm_leaves_the_other() -> None:
     table = Table.load({"resources": {"user_realm": {"fields": {"role_mapping_rules": {"fields": {"stop": {"at": "stop"}}}}}}})
     rules = {"role_mapping_rules": [{"stop": True}]}
@@ -248,6 +257,8 @@ def test_override_of_one_realm_leaves_the_other() -> None:
         ({"resources": {"user_realm": {"path": ""}}}, "no text"),
         ({"resources": {"trusted_client_ca": {"fields": {"status_checking": {"values": {"crls": "x"}}}}}}, "did you mean crl"),
         ({"operations": {"updatecrl": {}}}, "did you mean update_crl"),
+        ({"operations": {"import_trusted_client_ca": {"body": {"cert": "x"}}}}, r"import_trusted_client_ca.body: there is no 'cert'"),
+        ({"operations": {"import_trusted_client_ca": {"body": {"certificate": None}}}}, "give the member's name, or an empty text"),
     ],
 )
 def test_overrides_that_would_have_no_effect_are_refused(overrides: dict[str, Any], message: str) -> None:

@@ -408,6 +408,33 @@ def test_an_authority_that_does_not_answer_leaves_a_request_and_says_so(applianc
     assert made.public_key() == x509.load_pem_x509_csr(waiting["csr"].encode()).public_key()
 
 
+def test_an_appliance_that_calls_things_otherwise(tmp_path: Path) -> None:
+    """Every name that is sent for a request and its certificate can be corrected from the inventory."""
+    names = {"common-name": "cn", "key-type": "algorithm", "cert": "pem", "certificate-request": "pending", "csr": "pkcs10"}
+    places = {"path": f"{CERTIFICATES}/certificate-requests/pending"}
+    table = {
+        "resources": {"certificate_request": {**places, "fields": {"csr": {"at": "pkcs10"}, "key_type": {"at": "algorithm"}}}},
+        "operations": {
+            "create_certificate_request": {"body": {"common_name": "cn", "key_type": "algorithm", "random_data": ""}},
+            "import_signed_certificate": {"body": {"certificate": "pem"}},
+            "import_device_certificate": {"body": {"certificate": "pem"}},
+        },
+    }
+    make_pkcs12(tmp_path / "x.p12", Authority(), "x.corp.example")
+    given = {"pkcs12_path": str(tmp_path / "x.p12"), "pkcs12_passphrase": "P12-pass"}
+    with box(tmp_path, names=names) as otherwise:
+        task = {"config": [wanted(key_type="ec"), given], **by_hand(otherwise), "table": table}
+        (waiting, _imported) = otherwise.run(RESOURCE, **task)["certificates"]
+        request = x509.load_pem_x509_csr(Path(waiting["request_path"]).read_bytes())
+        authority = Authority()
+        answer = authority.sign(request, NAME).public_bytes(serialization.Encoding.PEM).decode() + authority.pem
+        Path(waiting["answer_path"]).write_text(answer)
+        done = otherwise.rhythm(RESOURCE, **task)
+        assert [one["status"] for one in done["certificates"]] == ["valid", "valid"]
+        with pytest.raises(UserError, match="the answer has pending, not certificate-request; .*connect_secure_table"):
+            otherwise.run(RESOURCE, config=[wanted(common_name="y")], **by_hand(otherwise))
+
+
 def test_nobody_to_ask_and_one_port_for_two(appliance: Box) -> None:
     with pytest.raises(UserError, match=r"url: vpn.corp.example has to be requested, but there is no authority"):
         appliance.run(RESOURCE, config=[wanted()])
