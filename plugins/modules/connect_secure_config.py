@@ -15,6 +15,7 @@ description:
     list says nothing. Members that O(config[].body) does not name are not looked at.
   - Secrets (O(config[].secrets), and members named like C(…-cleartext), C(…-encrypted) or C(password)) are never compared, shown or
     returned. They are sent whenever the node is written for another reason.
+  - Knows nothing of what it writes. What the other modules refuse, such as a change after which no administrator could sign in, it does.
 extends_documentation_fragment:
   - certlogon.core.attributes
   - certlogon.core.attributes.connect_secure_group

@@ -153,13 +153,16 @@ def _findings(crl: Crl, issuer: Any, now: datetime, until_download: timedelta | 
 def _origin(crl: Crl, issuer: Any) -> Iterable[Finding]:
     name = issuer.subject.rfc4514_string()
     if crl.parsed.issuer != issuer.subject:
-        yield Finding(FOREIGN, f"is of {crl.issuer}, not of {name}")
+        yield Finding(FOREIGN, f"is of {crl.issuer}, not of {name}; give the address at which {name} publishes its own")
     elif not signed_by(crl, issuer):
+        own = "give the address at which this CA publishes its own, or the certificate of the CA that made this one"
         theirs, ours = _key_identifier(crl.parsed), _extension(issuer, x509.SubjectKeyIdentifier)
         if theirs and ours and theirs != ours.digest:
-            yield Finding(FOREIGN, f"was made by another CA of the name {name}: its key is {theirs.hex()}, the CA's is {ours.digest.hex()}")
+            yield Finding(
+                FOREIGN, f"was made by another CA of the name {name}: its key is {theirs.hex()}, the CA's is {ours.digest.hex()}; {own}"
+            )
         else:
-            yield Finding(FOREIGN, f"was not made by the key of {name}: its signature does not fit")
+            yield Finding(FOREIGN, f"was not made by the key of {name}: its signature does not fit; {own}")
 
 
 def _key_identifier(parsed: Any) -> bytes | None:

@@ -154,9 +154,9 @@ class Checker:
         verdicts.errors += errors
         unreachable = [text for text in reasons if text not in errors]
         if self._required:
-            verdicts.errors += [f"{text}. cdp_required is true" for text in unreachable]
+            verdicts.errors += [f"{text} (cdp_required is true)" for text in unreachable]
         elif unreachable:
-            verdicts.warnings += [f"{text}. It was not fetched from {self._where}; see that the appliance can" for text in unreachable]
+            verdicts.warnings += [f"{text} (it was not fetched from {self._where}; see that the appliance can)" for text in unreachable]
 
     def _crl(self, address: str, look: Look) -> Crl:
         """The CRL there that is this CA's, or else the first. Raises `FormatError` for what is none, `UserError` for what does not come."""

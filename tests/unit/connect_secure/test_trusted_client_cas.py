@@ -277,7 +277,7 @@ def test_bad_crls_stop_everything(appliance: Box, web: Files, name: str, message
 def test_unreachable_is_a_warning_unless_required(appliance: Box, web: Files) -> None:
     ca = Authority()
     entry = manual(ca, f"{web.url}/none.crl")
-    with pytest.raises(UserError, match=r"HTTP 404.*cdp_required is true"):
+    with pytest.raises(UserError, match=r"HTTP 404.*\(cdp_required is true\)"):
         appliance.run(CA, config=[entry], cdp_required=True)
     assert appliance.run(CA, config=[entry])["changed"] is True
     assert "was not fetched from the control node; see that the appliance can" in appliance.warnings[0]
