@@ -510,7 +510,7 @@ def run(settings: dict[str, Any], options: argparse.Namespace) -> tuple[int, dic
     if write:
         crls.place(folder, "status.json", json.dumps(report, indent=1) + "\n")
     if options.command == "status":
-        report |= {"sessions": server.sessions(), "last": known, "certificate": server.shown()}
+        report |= {"sessions": server.sessions(), "certificate": server.shown()}
     return code, report
 
 
@@ -540,6 +540,7 @@ def main() -> int:
     parser.add_argument("--user", action="append", default=[], help="end this user's sessions")
     parser.add_argument("--config", default=CONFIGURATION, help="file, or the JSON itself")
     options = parser.parse_args()
+    os.environ["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     given = options.config
     try:
         settings = json.loads(given if given.startswith("{") else Path(given).read_text())
