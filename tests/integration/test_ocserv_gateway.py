@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import secrets
+import socket
 import subprocess
 import tempfile
 import time
@@ -294,9 +295,15 @@ def test_what_is_no_good_never_replaces_what_is(gw: GatewayUnderTest, alice: Use
     code, told, _ = gw.keep("tick")
     assert code == 2 and "There is no CRL of it" in told
     assert not gw.attempt(alice).up
+    gw.shell(f"""sed -i 's/"without_crl": "refuse"/"without_crl": "stop"/' {FOLDER}/gateway.json""")
+    assert gw.keep("tick")[2]["service"] == "stop"
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("gw.corp.example", 443), 5)
     gw.publish()
-    assert gw.keep("tick")[0] == 0
+    code, told, result = gw.keep("tick")
+    assert (code, result["service"]) == (0, "start"), told
     assert gw.attempt(alice).up and not gw.attempt(revoked).up
+    gw.shell(f"""sed -i 's/"without_crl": "stop"/"without_crl": "refuse"/' {FOLDER}/gateway.json""")
 
 
 def test_a_revoked_users_live_session_ends_and_nobody_elses(gw: GatewayUnderTest, alice: UserCard) -> None:
