@@ -25,9 +25,10 @@ STEPS = (
     Step("ruff", "style: ruff check, ruff format", steps.ruff),
     Step("mypy", "types: mypy, strict on the engine", steps.mypy),
     Step("lab", "a lab of its own", steps.lab, "lab"),
-    Step("integration", "integration tests, with coverage", steps.integration, "lab", needs=("lab",)),
+    # the longest first, so that the lanes end together
     Step("authority", "integration tests with the CA host", steps.authority, "lab", needs=("lab",)),
-    Step("whole-site", "certlogon.core.site foreseen, done, done once, CA host included", steps.whole_site, "lab", needs=("lab",)),
+    Step("integration", "integration tests, with coverage", steps.integration, "lab", needs=("lab",)),
+    Step("whole-site", "certlogon.core.site from CA to tunnel: foreseen, done, done once", steps.whole_site, "lab", needs=("lab",)),
     Step("gateways", "integration tests with VPN gateways", steps.gateways, "lab", needs=("lab",)),
     Step("unit", "unit tests, with coverage", steps.unit),
     Step("lint", "ansible-lint, profile production", steps.ansible_lint),
