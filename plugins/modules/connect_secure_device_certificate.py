@@ -194,8 +194,8 @@ options:
     type: str
   folder:
     description:
-      - The directory on the control node for certificates and requests, in a directory for each appliance, named by O(host), and by O(port)
-        where that is not 443. Made if need be.
+      - The directory on the control node for certificates and requests, in a directory for each appliance, named by O(host), O(node)
+        if given, and O(port) where that is not 443. Made if need be.
     type: path
     default: ~/.local/share/certlogon/device-certificates
   answer_timeout:

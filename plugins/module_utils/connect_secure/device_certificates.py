@@ -250,8 +250,9 @@ def _enrollment(params: Mapping[str, Any]) -> EnrollmentOptions:
 
 
 def _folder(params: Mapping[str, Any]) -> str:
-    """Where the certificates of this appliance are kept on the control node."""
-    return str(Path(params["folder"]).expanduser() / file_name(str(params.get("host")), params.get("port") or 443))
+    """Where the certificates of this appliance (or this node of a cluster) are kept on the control node."""
+    place = "_".join(filter(None, (str(params.get("host")), params.get("node"))))
+    return str(Path(params["folder"]).expanduser() / file_name(place, params.get("port") or 443))
 
 
 def _entry_for_ca(session: DeviceSession, wanted: Wanted, csr: str) -> Words:

@@ -396,6 +396,8 @@ def test_appliances_at_one_address_keep_their_own_files(appliance: Box, tmp_path
         first, second = appliance.run(RESOURCE, **task), other.run(RESOURCE, **task)
         assert first["certificates"][0]["request_path"] != second["certificates"][0]["request_path"]
         assert [one.run(RESOURCE, **task)["changed"] for one in (appliance, other)] == [False, False]
+        node = other.run(RESOURCE, **task, node="node/2")["certificates"][0]["request_path"]
+        assert "/127.0.0.1_node_2_" in node
 
 
 def test_an_authority_that_does_not_answer_leaves_a_request_and_says_so(appliance: Box, web: enrollment_server.Server) -> None:
