@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -57,14 +58,14 @@ def places(lab: Lab) -> list[Place]:
             "vpn1",
             Gateway(f"https://vpn.{settings.DNS_DOMAIN}", log=lambda: log("vpn1", VPN1_LOG)),
             STAND_IN,
-            "openconnect, ocserv behind the stand-in",
+            "ocserv of the stand-in, openconnect",
         ),
         Place(
             "the ocserv gateway",
             "gw1",
             Gateway(f"https://gw.{settings.DNS_DOMAIN}", log=lambda: log("gw1", GW1_LOG)),
             STAND_IN,  # ocserv is not, the CA of the certificates is
-            "openconnect, ocserv",
+            "ocserv, openconnect",
         ),
     ]
 
@@ -125,6 +126,8 @@ def log_in(lab: Lab, box: CardBox, all_places: Sequence[Place]) -> list[Login]:
 NO_CARD = ("certificate is required", "no certificate", "without a certificate")
 STRANGER = ("issuer", "not trusted", "unknown ca", "signer")
 REVOKED = ("revoked",)
+# Said in every login, the refused ones too.
+ALWAYS = re.compile(r"^(POST|GET) https|^Connected to|^SSL negotiation|vhost-net|loaded CRL:|^note: setting|supplemental config")
 ENDED = ("",)  # the page that does not come any more tells
 
 
@@ -198,12 +201,18 @@ def _judged(login: Login, version: str) -> Proof:
 
 
 def evidence(login: Login) -> Iterator[str]:
-    """What client and gateway said, without what changes with every run and tells nothing."""
+    """What gateway and client said, without what is the same in each login."""
     tunnel = login.tunnel
-    yield from (f"client: {line}" for line in tunnel.words.splitlines()[-12:] if line.strip())
     if tunnel.page:
         yield f"through the tunnel, from {tunnel.address}: {tunnel.page.strip()}"
-    yield from (f"gateway: {line}" for line in tunnel.gateway_log.splitlines()[-12:] if line.strip())
+    yield from _quoted("gateway", tunnel.gateway_log)
+    yield from _quoted("client", tunnel.words)
+
+
+def _quoted(who: str, said: str) -> Iterator[str]:
+    lines = [line for line in said.splitlines() if line.strip() and not ALWAYS.search(line)]
+    for line in lines[-12:]:
+        yield from textwrap.wrap(f"{who}: {line}", 110, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def last_line(text: str) -> str:
