@@ -89,16 +89,19 @@ class ApplianceSession:
         path = shape.plural(self.options.node)
         found = self._parsed(self._ask("GET", path), f"{resource} (standing: {shape.own_standing})")
         elements = _elements(found, shape, f"{self.options.address}: GET /api/v1/{path}")
-        if not elements:
-            return []
         # An appliance may list names only, or a part of each element: one read tells, for all are listed alike. But where there are names
         # only, the first element may just have no more than its name.
-        first = self.get(resource, shape.name_of(elements[0]))
         names_only = all(len(paths_of(element)) == 1 for element in elements)
-        if first is None or (paths_of(first) <= paths_of(elements[0]) and not names_only):
-            return elements
-        others = (self.get(resource, shape.name_of(element)) for element in elements[1:])
-        return [first, *(element for element in others if element is not None)]
+        rest = iter(elements)
+        for element in rest:
+            first = self.get(resource, shape.name_of(element))
+            if first is None:
+                continue  # somebody has just deleted it
+            if paths_of(first) <= paths_of(element) and not names_only:
+                return [element, *rest]
+            others = (self.get(resource, shape.name_of(other)) for other in rest)
+            return [first, *(other for other in others if other is not None)]
+        return []
 
     def get(self, resource: str, name: str) -> Wire | None:
         """One element, None where there is none of that name. Raises `UserError`."""

@@ -141,6 +141,6 @@ def check_generation(table: Table) -> None:
     """Refuse products that have no REST interface, before anything is connected."""
     if not table.rest:
         raise UserError(
-            f"generation: {table.generation} ({table.title}) has no REST interface; use state rendered, and import the XML in the console "
-            "(Maintenance > Import/Export > Import XML)"
+            f"generation: {table.generation} ({table.title}) has no REST interface; use state rendered, where the module has it, and "
+            "import the XML in the console (Maintenance > Import/Export > Import XML)"
         )

@@ -271,6 +271,19 @@ def test_a_list_is_complete_however_much_of_it_the_appliance_tells(another_appli
     assert [set(role) for role in session.list("user_role")] == [{"name"}, {"name", "general"}]
 
 
+def test_what_is_deleted_while_it_is_listed_hides_nothing_of_the_others(another_appliance: Any) -> None:
+    stand_in = another_appliance(shallow=True)
+    session = stand_in.session()
+    first, second = session.list("sign_in_policy")
+    session.create("sign_in_policy", {"url-pattern": "x/", "enabled": "true", "user": {"realms": ["Users"]}})
+    session.raw(
+        "PUT", session.table.resource("sign_in_policy").list_path, {"access-url": [session.get("sign_in_policy", "x/"), first, second]}
+    )
+    gone = {"path": "configuration/authentication/signin/urls/access-url/x%2F", "delete": True}
+    stand_in.faults(console={"method": "GET", "path": "x%2F", "change": [gone]})
+    assert session.list("sign_in_policy") == [first, second]
+
+
 @pytest.mark.parametrize(
     ("body", "kinds", "texts"),
     [

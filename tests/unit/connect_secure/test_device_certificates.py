@@ -433,7 +433,7 @@ def test_an_appliance_that_calls_things_otherwise(tmp_path: Path) -> None:
         Path(waiting["answer_path"]).write_text(answer)
         done = otherwise.rhythm(RESOURCE, **task)
         assert [one["status"] for one in done["certificates"]] == ["valid", "valid"]
-        with pytest.raises(UserError, match="the answer has pending, not certificate-request; .*connect_secure_table"):
+        with pytest.raises(UserError, match=r"the answer has pending, not certificate-request; .*connect_secure_table"):
             otherwise.run(RESOURCE, config=[wanted(common_name="y")], **by_hand(otherwise))
 
 
