@@ -691,28 +691,39 @@ def _bind(session: DeviceSession, step: Step, device: Device) -> Device:
 
 
 def _keep_a_way_in(session: DeviceSession, step: Step, device: Device) -> None:
-    """Raise `UserError` where this run's own next connection to the management port would not take the certificate."""
-    options = session.appliance.options
-    if "the management port" not in step.ports - device.bound or not options.validate_certs:
+    """Raise `UserError` where this run's own next connection to the management port would not take the certificate.
+
+    Where this run verifies nothing, since what is there now cannot be verified, it is told what the next run would say.
+    """
+    if "the management port" not in step.ports - device.bound:
         return
+    problem = _shut_out(session, step, device)
+    if not problem:
+        return
+    if session.appliance.options.validate_certs:
+        raise UserError(f"management_port: {device.name} is imported, but not bound to it: {problem}, and run again")
+    session.warn(f"{step.wanted.label}: management_port: with validate_certs true, the next run would not get in: {problem}")
+
+
+def _shut_out(session: DeviceSession, step: Step, device: Device) -> str:
+    """Why a connection that verifies certificates would not take this one; "" where it would."""
+    options = session.appliance.options
     host = options.host
     if not wording.covers(device.parsed, host) and f"IP:{host}" not in description.names(device.parsed):
         names = ", ".join(wording.host_names(device.parsed)) or "no alternative names at all"
-        raise UserError(
-            f"management_port: {device.name} is imported, but not bound to it: it has {names}, and this run reaches the appliance as "
-            f"{host}, so that its next connection would fail. Have it issued for that name too, or set ansible_host to one of its names"
+        return (
+            f"it has {names}, and this run reaches the appliance as {host}, so that its next connection would fail. Have it issued for that "
+            "name too, or set ansible_host to one of its names"
         )
-    if options.ca_path:
-        anchors = chains.parsed(load(Path(options.ca_path).read_bytes()))
-        given = step.wanted.given.chain if step.wanted.given else ()
-        chain = chains.build(
-            device.parsed, [*session.enrollment.chain, *chains.parsed(given), *_kept_issuers(step.wanted)], anchors, _now()
-        )
-        if chain.problems:
-            raise UserError(
-                f"management_port: {device.name} is imported, but not bound to it: {'; '.join(chain.problems)}, which are those in ca_path "
-                f"({options.ca_path}), so that the next connection would fail. Add its CA there, and run again"
-            )
+    if not options.ca_path:
+        return ""
+    anchors = chains.parsed(load(Path(options.ca_path).read_bytes()))
+    given = step.wanted.given.chain if step.wanted.given else ()
+    pool = [*session.enrollment.chain, *chains.parsed(given), *_kept_issuers(step.wanted)]
+    found = chains.build(device.parsed, pool, anchors, _now()).problems
+    if not found:
+        return ""
+    return f"{'; '.join(found)}, which are those in ca_path ({options.ca_path}), so that the next connection would fail. Add its CA there"
 
 
 def _kept_issuers(wanted: Wanted) -> list[Any]:

@@ -175,6 +175,16 @@ def test_renewed_in_time_and_the_old_one_removed_once_the_new_one_answers(applia
     assert len(appliance.elements(KIND)) == 1
 
 
+def test_a_run_that_verifies_nothing_is_told_what_the_next_would_say(appliance: Box, web: enrollment_server.Server) -> None:
+    """So an expired certificate on the management port is replaced."""
+    web.authority = NamingAuthority()
+    entry = wanted(common_name="vpn1.corp.example", external_ports=[], management_port=True)
+    done = appliance.run(RESOURCE, config=[entry], **by_web(web, appliance), validate_certs=False)
+    assert not done.get("failed") and done["certificates"][0]["management_port"] is True
+    (warned,) = [text for text in appliance.warnings if "the next run would not get in" in text]
+    assert warned.startswith("vpn1.corp.example: management_port: with validate_certs true") and "Add its CA there" in warned
+
+
 def test_an_answer_that_shows_another_certificate_puts_the_old_one_back(appliance: Box, web: enrollment_server.Server) -> None:
     """The users' port of a control plane alone is nobody's; here the management port stands for one that does not follow."""
     host = appliance.connection()
