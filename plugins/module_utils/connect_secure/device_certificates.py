@@ -712,7 +712,7 @@ def _shut_out(session: DeviceSession, step: Step, device: Device) -> str:
     if not wording.covers(device.parsed, host) and f"IP:{host}" not in description.names(device.parsed):
         names = ", ".join(wording.host_names(device.parsed)) or "no alternative names at all"
         return (
-            f"it has {names}, and this run reaches the appliance as {host}, so that its next connection would fail. Have it issued for that "
+            f"it has {names}, and this run reaches the appliance as {host}, so its next connection would fail. Have it issued for that "
             "name too, or set ansible_host to one of its names"
         )
     if not options.ca_path:
