@@ -83,7 +83,8 @@ def sign(authority: UserCa, request: x509.CertificateSigningRequest) -> bytes:
         issuer.not_valid_before_utc,
         issuer.not_valid_after_utc,
     )
-    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), False)
+    asked = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    builder = builder.add_extension(x509.SubjectAlternativeName([*asked, x509.DNSName(NAME)]), False)
     return builder.sign(authority.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM) + authority.pem
 
 
