@@ -82,8 +82,8 @@ options:
         type: str
       internal_ports:
         description:
-          - The internal ports (and virtual ports, VLANs) that the certificate serves, by their names on the appliance. A port has one
-            certificate; what served it before leaves it. Ports that are not named stay as they are.
+          - The internal ports (and virtual ports, VLANs) that the certificate serves, by their names on the appliance, which
+            O(state=gathered) shows of those that serve something. A port has one certificate; what served it before leaves it. Ports that are not named stay as they are.
           - A certificate that replaces another takes over its ports, named or not.
         type: list
         elements: str
@@ -228,7 +228,7 @@ EXAMPLES = r"""
         country: SE
         key_length: 3072
         external_ports:
-          - <External Port>
+          - External Port
     url: https://ca1.corp.example/certsrv
     enrollment_username: svc-vpn@corp.example
     enrollment_password: "{{ vault_svc_vpn }}"
@@ -242,7 +242,7 @@ EXAMPLES = r"""
           - vpn.corp.example
           - vpn-backup.corp.example
         external_ports:
-          - <External Port>
+          - External Port
     method: file
     folder: /srv/certificates
   register: vpn
@@ -260,7 +260,7 @@ EXAMPLES = r"""
         server_names:
           - vpn.corp.example
         external_ports:
-          - <External Port>
+          - External Port
 """
 
 RETURN = r"""
@@ -346,7 +346,7 @@ certificates:
       type: list
       elements: str
       returned: when there is one
-      sample: ["<External Port>"]
+      sample: ["External Port"]
     management_port:
       description: Whether it serves the management port.
       type: bool
@@ -389,7 +389,7 @@ gathered:
       key_length: 3072
       server_names: [vpn.corp.example]
       internal_ports: []
-      external_ports: ["<External Port>"]
+      external_ports: ["External Port"]
       management_port: false
 backup_file:
   description: The backup of the configuration that was taken before the first change of the run.
