@@ -83,7 +83,8 @@ options:
       internal_ports:
         description:
           - The internal ports (and virtual ports, VLANs) that the certificate serves, by their names on the appliance, which
-            O(state=gathered) shows of those that serve something. A port has one certificate; what served it before leaves it. Ports that are not named stay as they are.
+            O(state=gathered) shows of those that serve something. A port has one certificate; what served it before leaves it. Ports that
+            are not named stay as they are.
           - A certificate that replaces another takes over its ports, named or not.
         type: list
         elements: str
