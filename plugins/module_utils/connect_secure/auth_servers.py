@@ -203,6 +203,9 @@ def _wrong(entry: Words, params: Mapping[str, Any]) -> Iterator[str]:
     for name in ("port", "accounting_port"):
         if own.get(name) is not None and not 1 <= own[name] <= 65535:
             yield f"{kind}.{name}: {own[name]} is no port; it is from 1 to 65535"
+    for name in ("host", "backup_host"):
+        if any(sign in (own.get(name) or "") for sign in " /@\t\n"):
+            yield f"{kind}.{name}: {own[name]!r} is no host name or address; leave out everything before and after the name"
     for name in _KEPT:
         if own.get(name) is not None and own[name] < 0:
             yield f"{kind}.{name}: {own[name]} is less than 0"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -186,7 +187,7 @@ def _contradictions(entry: Mapping[str, Any]) -> Iterable[str]:
             if not isinstance(found, cdp.HttpCdp):
                 yield f"ocsp_responder: {responder!r} is no http or https address"
         except FormatError as error:
-            yield f"ocsp_responder: {responder!r} {error}"
+            yield f"ocsp_responder: {_without_account(responder)!r} {error}"
 
 
 def _cdp_problems(entry: Mapping[str, Any], which: str) -> Iterable[str]:
@@ -202,10 +203,15 @@ def _cdp_problems(entry: Mapping[str, Any], which: str) -> Iterable[str]:
     try:
         found = cdp.parse(text)
     except FormatError as error:
-        yield f"{option}: {text!r} {error}"
+        yield f"{option}: {_without_account(text)!r} {error}"
         return
     if user and isinstance(found, cdp.HttpCdp):
         yield f"{option}_username: is for a directory (ldap://) only, but {option} is {text}; leave it out"
+
+
+def _without_account(address: str) -> str:
+    """An address as messages show it: who writes a password into one, is not shown it again."""
+    return re.sub(r"//[^/]*@", "//********@", address)
 
 
 # ---- laid over what there is

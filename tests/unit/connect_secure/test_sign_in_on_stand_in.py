@@ -172,6 +172,7 @@ def test_secrets_are_written_when_asked(site: Site) -> None:
 
 
 WRONG_SERVERS = [
+    ({"name": "AD", "ldap": {"host": "ldaps://dc1"}}, "ldap.host: 'ldaps://dc1' is no host name or address"),
     ({"name": "X", "certificate": {"user_name_template": "<certAttr.altName.UNP>"}}, "did you mean 'certAttr.altName.UPN'?"),
     ({"name": "X", "certificate": {"user_name_template": "<certDN.CN"}}, "without its partner"),
     ({"name": "X"}, "type: is missing, and there is no such server yet"),

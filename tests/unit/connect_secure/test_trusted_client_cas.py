@@ -211,6 +211,8 @@ def test_fall_back_needs_a_cdp(appliance: Box) -> None:
             {"cdp_source": "client_certificate", "primary_cdp": "http://x/y.crl"},
             "primary_cdp: is given, but cdp_source is client_certificate",
         ),
+        ({"primary_cdp": "http://u:s3cret-pw@x/y.crl"}, r"primary_cdp: 'http://\*{8}@x/y.crl' holds an account"),
+        ({"ocsp_responder": "http://u:s3cret-pw@x/"}, r"ocsp_responder: 'http://\*{8}@x/' holds an account"),
         ({"certificate": {"content": " "}}, r"certificate.content: is empty; give the CA's certificate \(is the variable"),
         ({"ocsp_responder": "ldap://dc1/CN=x?certificateRevocationList"}, "ocsp_responder: .* is no http"),
     ],
