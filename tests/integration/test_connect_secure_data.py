@@ -422,7 +422,7 @@ class Browser:
         certificate = ["--cert", files[0], "--key", files[1]] if files else []
         command = ["curl", "-sS", "--cacert", str(self._folder / "ca.pem"), "--resolve", f"{host}:443:{EXTERNAL}", *certificate]
         done = subprocess.run([*command, "-w", "\n%{http_code}", f"https://{host}{path}"], capture_output=True, text=True, check=True)
-        page, _, code = done.stdout.rpartition("\n")
+        page, _newline, code = done.stdout.rpartition("\n")
         return int(code), page
 
 
@@ -432,7 +432,7 @@ def browser(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Browser:
 
 
 def test_sign_in_page_says_who_and_which_realm(site: Site, browser: Browser) -> None:
-    _, files = browser.certificate(site.ca, "alice")
+    _found, files = browser.certificate(site.ca, "alice")
     status, page = browser.get("/", files)
     assert status == 200 and "Welcome, alice</h1>" in page and "Try Card" in page and "Try Staff" in page
     status, page = browser.get("/portal/", files)
@@ -464,7 +464,7 @@ def test_browsers_are_refused_with_a_page_that_says_why(good_crl: Site, browser:
 
 def test_expired_crl_denies_browsers(good_crl: Site, browser: Browser) -> None:
     site = good_crl
-    _, files = browser.certificate(site.ca, "alice")
+    _found, files = browser.certificate(site.ca, "alice")
     site.publish(site.ca.expired_crl())
     site.update(expect=422)
     status, page = browser.get("/", files)
@@ -474,7 +474,7 @@ def test_expired_crl_denies_browsers(good_crl: Site, browser: Browser) -> None:
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
 def test_no_session_is_resumed(site: Site, browser: Browser, tmp_path: Path, version: str) -> None:
     """A resumed session would escape the CRL."""
-    _, (certificate, key) = browser.certificate(site.ca, "alice")
+    _found, (certificate, key) = browser.certificate(site.ca, "alice")
     command = ["openssl", "s_client", "-connect", f"{EXTERNAL}:443", "-servername", HOST, "-alpn", "http/1.1", version]
     command += ["-cert", certificate, "-key", key, "-ign_eof"]
     ask = f"GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"

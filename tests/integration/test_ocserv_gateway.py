@@ -292,7 +292,7 @@ def test_what_is_no_good_never_replaces_what_is(gw: GatewayUnderTest, alice: Use
         assert not gw.attempt(revoked).up
     assert gw.attempt(alice).up
     gw.shell(f"rm {STATE}/crl.pem {STATE}/*-user-ca-*.crl.pem")
-    code, told, _ = gw.keep("tick")
+    code, told, _more = gw.keep("tick")
     assert code == 2 and "There is no CRL of it" in told
     assert not gw.attempt(alice).up
     gw.shell(f"""sed -i 's/"without_crl": "refuse"/"without_crl": "stop"/' {FOLDER}/gateway.json""")

@@ -61,9 +61,9 @@ def test_both_gateways_are_rolled_out_once(run: Callable[..., Any], ca_lab: Any)
         told = json.dumps([task.result.get("diff") for task in foreseen.changed if task.host == APPLIANCE])
         assert "corp-ca.pem (known after apply)" in told and '"certificate": "known after apply"' in told, "device certificate and CA"
         assert {"Provide realms", "Provide sign-in policies"} <= {task.task.rpartition(" : ")[2] for task in foreseen.changed}
-        assert {host for host, _ in changed(foreseen)} >= {APPLIANCE, GATEWAY}
+        assert {host for host, _task in changed(foreseen)} >= {APPLIANCE, GATEWAY}
         done = run("site")
-        assert {host for host, _ in changed(done)} >= {APPLIANCE, GATEWAY}
+        assert {host for host, _task in changed(done)} >= {APPLIANCE, GATEWAY}
     again = run("site")
     assert changed(again) == []
     logins = [task.result["logins"] for task in again.tasks if task.host == APPLIANCE and "logins" in task.result]
@@ -85,7 +85,7 @@ def test_what_is_new_is_not_renewed_and_what_must_be_is_one_by_one(run: Callable
     before = {host: shown(name) for host, name in NAMES.items()}
     other = {"vpn_gateway_device_certificate": {"organization": "Corp Example", "key_type": "rsa", "key_length": 3072}}
     renewed = run("renew", variables=other, arguments=["--limit", "vpn"])
-    assert {host for host, _ in changed(renewed)} == {APPLIANCE, GATEWAY}
+    assert {host for host, _task in changed(renewed)} == {APPLIANCE, GATEWAY}
     hosts = [task.host for task in renewed.tasks]
     assert hosts == sorted(hosts, key=[APPLIANCE, GATEWAY].index), "one is well before the next is touched"
     assert [task.task.rpartition(" : ")[2] for task in renewed.tasks if task.host == APPLIANCE][-1].startswith("Refuse an appliance")

@@ -154,7 +154,7 @@ def judged(
     present = (folder / authority["crl"]).read_text() if (folder / authority["crl"]).exists() else ""
     refreshed = crls.refresh(authority, everything, folder, now, write)
     result |= {name: refreshed[name] for name in ("problem", "changed", "revoked", "next_update") if name in refreshed}
-    mine = [crl for _, crl in everything if crls.verified(crl, authority["pem"])]
+    mine = [crl for _url, crl in everything if crls.verified(crl, authority["pem"])]
     if fetched is not None:
         result["tried"] = now.isoformat()
         if mine:
@@ -236,7 +236,7 @@ def compose(settings: dict[str, Any], results: list[dict[str, Any]], nobody: str
     good = [(a, r) for a, r in zip(settings["authorities"], results, strict=True) if a["anchor"] and not r["problem"]]
     ends = [int(datetime.fromisoformat(r["until"]).timestamp()) for a, r in good if a["checked"]]
     return {
-        "trust.pem": "".join(a["pem"] for a, _ in good),
+        "trust.pem": "".join(a["pem"] for a, _result in good),
         "crl.pem": "".join(r["pem"] for r in results if r.get("pem")) or nobody,
         "gate": f"{min(ends, default=FOREVER if good else 0)}\n",
     }
@@ -373,14 +373,14 @@ class Server:
         if not pid:
             return
         os.kill(pid, signal.SIGTERM)
-        for _ in range(100):
+        for _time in range(100):
             if not self.pid():
                 return
             time.sleep(0.1)
         os.kill(pid, signal.SIGKILL)
 
     def wait(self) -> str:
-        for _ in range(50):
+        for _time in range(50):
             if self.pid() and self.occtl("show", "status")[0] == 0:
                 return ""
             time.sleep(0.1)
