@@ -109,8 +109,11 @@ def users(session: ApplianceSession) -> list[Words]:
         records = page.get("active-user-records") or {}
         records = records.get("active-user-record") or [] if isinstance(records, Mapping) else []
         records = [records] if isinstance(records, Mapping) else records
+        if records and found and records[0] == found[0]:
+            return found  # this one knows no pages, and begins anew
         found += [dict(record) for record in records if isinstance(record, Mapping)]
-        # 22.x marks the last page; before, a page that is not full is the last
+        # 22.x marks the last page; others tell how many there are; without either, a page that is not full is the last
         ended = str(page.get("is-last-record", "")).casefold() == "true"
-        if ended or len(records) < PAGE:
+        total = str(page.get("total-matched-record-number", ""))
+        if ended or not records or (len(found) >= int(total) if total.isdecimal() else len(records) < PAGE):
             return found

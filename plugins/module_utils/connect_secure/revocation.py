@@ -15,11 +15,11 @@ from ansible_collections.certlogon.core.plugins.module_utils.certificates.crl im
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure import client
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.client import ApplianceSession
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.connection import CONNECTION
+from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.information import users
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, Problems, UserError
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Change, Plan, Resource, Warn, Words
 
 BY_CRL = ("crl", "ocsp_crl")
-PAGE = 200
 LATER = "known after apply"
 
 
@@ -78,7 +78,7 @@ class Revocation(Resource[ApplianceSession, Known]):
                 f"trusted_client_cas: the appliance has no trusted client CA {', '.join(map(repr, unknown))}; "
                 f"it has {', '.join(sorted(found)) or 'none'}"
             )
-        return Known({name: _in_use(session, name) for name in wanted}, list(_sessions(session)))
+        return Known({name: _in_use(session, name) for name in wanted}, users(session))
 
     def objects(self, current: Known) -> dict[str, Words]:
         found = {crl_name(name): _crl_words(crl) for name, crl in current.authorities.items()}
@@ -111,7 +111,7 @@ class Revocation(Resource[ApplianceSession, Known]):
         try:
             session.call("end_session", str(record["session-id"]))
         except UserError:
-            if any(other.get("session-id") == record["session-id"] for other in _sessions(session)):
+            if any(other.get("session-id") == record["session-id"] for other in users(session)):
                 raise
             # the user left meanwhile, or the new CRL ended it
 
@@ -176,21 +176,6 @@ def _in_use(session: ApplianceSession, name: str) -> Crl | None:
         return crls.load(base64.b64decode(content, validate=True))
     except (binascii.Error, FormatError, TypeError, ValueError) as error:
         raise UserError(f"trusted client CA {name}: what the appliance calls its CRL is none: {error}") from error
-
-
-def _sessions(session: ApplianceSession) -> Iterator[Mapping[str, Any]]:
-    """All users who are signed in, page by page."""
-    start = 0
-    while True:
-        answer = session.call("active_users", query={"number": PAGE, "start": start})
-        users = answer.get("active-users") if isinstance(answer, Mapping) else None
-        records = (users or {}).get("active-user-records") or {}
-        page = records.get("active-user-record") or []
-        page = [page] if isinstance(page, Mapping) else page
-        yield from page
-        start += len(page)
-        if len(page) < PAGE or start >= int((users or {}).get("total-matched-record-number") or 0):
-            return
 
 
 def _numbers(serials: Sequence[str]) -> list[int]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.information import users
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.revocation import Revocation
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.table import Table
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
@@ -106,8 +107,24 @@ def test_an_appliance_that_does_not_tell_is_no_proof() -> None:
 
 
 def test_more_sessions_than_fit_a_page() -> None:
-    users = tuple(f"user{number}" for number in range(450))
-    assert len(refresh(Played(in_use=make_crl(1), published=make_crl(1), users=users), state="gathered")["sessions"]) == 450
+    names = tuple(f"user{number}" for number in range(450))
+    assert len(refresh(Played(in_use=make_crl(1), published=make_crl(1), users=names), state="gathered")["sessions"]) == 450
+
+
+@pytest.mark.parametrize(("most", "told"), [(200, {}), (100, {"total": True}), (200, {"last": True}), (200, {"pages": False})])
+def test_no_session_is_missed_whatever_the_appliance_tells_of_pages(most: int, told: dict[str, bool]) -> None:
+    """A session that is not seen is one that is not ended."""
+    found = [{"active-user-name": f"user{number}", "session-id": f"sid{number}"} for number in range(200 if "pages" in told else 450)]
+
+    class Session:
+        def call(self, operation: str, query: dict[str, int]) -> dict[str, Any]:
+            start = query["start"] if told.get("pages", True) else 0
+            page = found[start : start + most]
+            extra = {"total-matched-record-number": str(len(found))} if "total" in told else {}
+            last = {"is-last-record": "true" if start + most >= len(found) else "false"} if "last" in told else {}
+            return {"active-users": {"active-user-records": {"active-user-record": page}, **extra, **last}}
+
+    assert users(Session()) == found  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
