@@ -403,6 +403,8 @@ def _secrets(wanted: Wanted, known: Known | None, after: Words) -> dict[str, str
 def _write(session: CaSession, step: Step, change: Change) -> None:
     """Import what is not there, then bring its settings to what they are to be, by one PUT and only if they differ."""
     if step.imports:
+        if any(_known(session.shape, wire).certificate == step.certificate for wire in session.appliance.list(RESOURCE)):
+            raise UserError("somebody else imported it since this run read it; nothing was written, run again")
         words = {"certificate": wording.content(step.certificate)["content"]}
         if step.import_name:
             words["name"] = step.import_name

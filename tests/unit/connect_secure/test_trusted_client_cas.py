@@ -411,6 +411,18 @@ def test_two_entries_that_mean_one_ca(appliance: Box) -> None:
     assert [one["action"] for one in done["changes"]] == ["delete"] and appliance.elements(KIND) == []
 
 
+def test_what_somebody_else_imported_meanwhile_is_not_imported_twice(appliance: Box) -> None:
+    ca = Authority()
+
+    class Meanwhile(TrustedClientCas):
+        def authorize(self, session: Any, plan: Any, current: Any) -> None:
+            assert appliance.ask("POST", "system/certificates/trusted-client-cas", {"cert": ca.pem, "name": "Another name"}).ok
+
+    done = appliance.run(Meanwhile(), config=[given(ca)])
+    assert "somebody else imported it since this run read it; nothing was written, run again" in done["msg"]
+    assert [one["name"] for one in appliance.elements(KIND)] == ["Another name"]
+
+
 @pytest.mark.parametrize("gone", [True, False])
 def test_what_somebody_changed_meanwhile_is_not_deleted(appliance: Box, gone: bool) -> None:
     appliance.run(CA, config=[given(Authority())])
