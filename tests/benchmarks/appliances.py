@@ -103,6 +103,7 @@ class Benchmark:
             "ansible_password": facts["password"],
             "ansible_httpapi_port": facts["port"],
             "ansible_httpapi_ca_path": facts["ca_file"],
+            "connect_secure_backup_dir": str(self.folder / "backups"),
         }
         hosts = {f"vpn-{number:03}.corp.example": {"ansible_host": address} for number, address in enumerate(facts["addresses"][:count])}
         file = self.folder / f"appliances-{count}.json"
