@@ -10,9 +10,15 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import filter_loader, test_loader
 
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Resource, run
+
+# Ansible loads this in the process that all tasks are forked from. Its filters and tests, all of which the first template that names
+# one loads, are loaded there too: in a task, that costs some 30 ms each time.
+filter_loader.get("ansible.builtin.combine")
+test_loader.get("ansible.builtin.match")
 
 
 class InProcessAction(ActionBase):  # type: ignore[misc]  # ansible ships no type hints
