@@ -22,20 +22,24 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import http.client
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.parse
 import urllib.request
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 LIMIT = 64 << 20  # bytes of a CRL
-TIMEOUT = 20
+TIMEOUT = 20  # seconds without a byte
+DEADLINE = 300  # seconds for the whole of it: whoever sends a byte now and then must not keep everything else from being done
+PARTS = 100  # CRLs in one file
 CONFIGURATION = "/etc/samba/certlogon/crl.json"
 PROGRAM = "certlogon-crl"  # what messages begin with
 PEM_CRL = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----\s?", re.DOTALL)
@@ -91,7 +95,7 @@ def date(text: str) -> datetime:
 
 
 def split(data: bytes) -> list[bytes]:
-    return PEM_CRL.findall(data) or [data]
+    return PEM_CRL.findall(data)[:PARTS] or [data]
 
 
 def verified(crl: Crl, authority: str) -> bool:
@@ -138,10 +142,16 @@ def fetch(url: str) -> bytes:
     if url.startswith("file:"):
         with Path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path)).open("rb") as file:
             return file.read(LIMIT)
+    data, end = b"", time.monotonic() + DEADLINE
     with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:  # schemes are chosen by `candidates`
-        data: bytes = answer.read(LIMIT + 1)
+        while len(data) <= LIMIT and (part := answer.read1(1 << 20)):
+            data += part
+            if time.monotonic() > end:
+                raise OSError(f"the answer was not complete after {DEADLINE} s")
     if len(data) > LIMIT:
         raise OSError("the answer is too long for a CRL")
+    if getattr(answer, "length", None):
+        raise OSError("the answer ended too early")
     return data
 
 
@@ -172,8 +182,8 @@ def candidates(settings: dict[str, Any]) -> list[tuple[str, bytes]]:
         if url.lower().startswith(("http://", "https://", "file:")):
             try:
                 found += [(url, part) for part in split(fetch(url))]
-            except (OSError, ValueError) as error:
-                log(f"{url}: {error}")
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                log(f"{url}: {error or type(error).__name__}")
         elif not url.lower().startswith("ldap:///"):
             log(f"{url}: only http, https, file and the domain's own directory (ldap:///) are supported")
     try:
@@ -184,6 +194,13 @@ def candidates(settings: dict[str, Any]) -> list[tuple[str, bytes]]:
 
 
 # ---- the files
+
+
+def own(path: Path) -> IO[str]:
+    """A file to lock that nobody else can open: who can read a file can lock it, and keep new CRLs out by that."""
+    file = open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115
+    os.fchmod(file.fileno(), 0o600)
+    return file
 
 
 def place(folder: Path, name: str, pem: str) -> None:
@@ -277,7 +294,7 @@ def main() -> int:
         code, results = run(settings, write=False)
     else:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".lock").open("w") as lock:
+        with own(folder / ".lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             try:
                 code, results = run(settings, write=True)

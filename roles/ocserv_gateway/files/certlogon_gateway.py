@@ -47,6 +47,7 @@ log = crls.log
 CONFIGURATION = "/etc/ocserv/certlogon/gateway.json"
 RETRY = timedelta(minutes=5)  # between attempts to fetch a CRL while the one in place is good
 FOREVER = 1 << 40
+UNPROVEN = "unproven"  # is there from before CRLs are fetched until sessions have been cut, or need not be; a run that died leaves it
 # What ocserv reads at its start only (its sample configuration says so); for all else a reload is enough.
 START_ONLY = re.compile(
     r"^\s*(auth|enable-auth|acct|listen-host|udp-listen-host|listen-clear-file|listen-proxy-proto|tcp-port|udp-port|run-as-user|run-as-group"
@@ -90,6 +91,11 @@ def moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
+def placed(path: Path) -> datetime | None:
+    """When a CRL was put in place, which is not after it was last fetched."""
+    return datetime.fromtimestamp(path.stat().st_mtime, timezone.utc) if path.exists() else None
+
+
 def due(authority: dict[str, Any], before: dict[str, Any], now: datetime) -> bool:
     """Whether it is time to fetch: the frequency has passed since the last success, or there is none to go on with."""
     fetched, tried = moment(before.get("fetched")), moment(before.get("tried"))
@@ -129,6 +135,8 @@ def judge(
     """What is to be said of each authority and its CRL, new ones fetched and put in place."""
     checked = [one for one in settings["authorities"] if one["checked"]]
     asked = [one for one in checked if fetching and (force or due(one, before.get(one["crl"], {}), now))]
+    if asked and write:
+        (Path(settings["folder"]) / UNPROVEN).touch()
     found = {one["crl"]: fetch(one) for one in asked}
     everything = [pair for pairs in found.values() for pair in pairs if usable(*pair, checked, now)]
     return [
@@ -169,7 +177,7 @@ def judged(
     result["grown"] = bool(result["changed"] and present and result["serials"] - serials(present))
     if current:
         result |= {"this_update": current["this_update"].isoformat(), "number": current["number"], "pem": pem}
-    limit, last = settings.get("unreachable_hours") or 0, moment(result["fetched"])
+    limit, last = settings.get("unreachable_hours") or 0, moment(result["fetched"]) or placed(folder / authority["crl"])
     if limit and last and not result["problem"]:
         end = last + timedelta(hours=limit)
         result["until"] = min(end, datetime.fromisoformat(result["next_update"])).isoformat()
@@ -181,21 +189,25 @@ def judged(
 
 
 def superiors(settings: dict[str, Any], results: list[dict[str, Any]]) -> None:
-    """Shut out what an authority above has revoked, where that is to be verified."""
-    for authority, result in zip(settings["authorities"], results, strict=True):
-        if not authority["verify"] or is_root(authority["pem"]):
-            continue
-        above = [
-            one
-            for other, one in zip(settings["authorities"], results, strict=True)
-            if other is not authority and other["checked"] and issued_by(authority["pem"], other["pem"])
-        ]
-        if not above:
-            result["problem"] = "the CA above it, whose CRL would say whether it is revoked itself, is not among the CAs"
-        elif above[0]["problem"]:
-            result["problem"] = f"the CRL of the CA above it ({above[0]['name']}) cannot be used: {above[0]['problem']}"
-        elif serial_of(authority["pem"]) in above[0]["serials"]:
-            result["problem"] = f"it is revoked by {above[0]['name']}"
+    """Shut out what an authority above has revoked, where that is to be verified, and what is below one that is shut out."""
+    both = list(zip(settings["authorities"], results, strict=True))
+    asked = []
+    for authority, result in both:
+        if authority["verify"] and not is_root(authority["pem"]):
+            others = [(other, one) for other, one in both if other is not authority and other["checked"]]
+            asked.append((authority, result, [one for other, one in others if issued_by(authority["pem"], other["pem"])]))
+    for _level in asked:  # in whatever order they are given
+        for authority, result, above in asked:
+            if not result["problem"]:
+                result["problem"] = objection_from_above(authority, above)
+
+
+def objection_from_above(authority: dict[str, Any], above: list[dict[str, Any]]) -> str:
+    if not above:
+        return "the CA above it, whose CRL would say whether it is revoked itself, is not among the CAs"
+    if above[0]["problem"]:
+        return f"the CRL of the CA above it ({above[0]['name']}) cannot be used: {above[0]['problem']}"
+    return f"it is revoked by {above[0]['name']}" if serial_of(authority["pem"]) in above[0]["serials"] else ""
 
 
 # ---- what ocserv reads
@@ -233,12 +245,14 @@ def split(text: str) -> list[str]:
 
 def compose(settings: dict[str, Any], results: list[dict[str, Any]], nobody: str) -> dict[str, str]:
     """The files' content. `nobody` is the CRL of a CA that never was, for ocserv takes no empty file."""
-    good = [(a, r) for a, r in zip(settings["authorities"], results, strict=True) if a["anchor"] and not r["problem"]]
-    ends = [int(datetime.fromisoformat(r["until"]).timestamp()) for a, r in good if a["checked"]]
+    sound = [(a, r) for a, r in zip(settings["authorities"], results, strict=True) if not r["problem"]]
+    good = [(a, r) for a, r in sound if a["anchor"]]
+    verifying = any(a["verify"] for a, _result in good)  # then the CRLs of CAs above count, too
+    ends = [int(datetime.fromisoformat(r["until"]).timestamp()) for a, r in sound if a["checked"] and (a["anchor"] or verifying)]
     return {
         "trust.pem": "".join(a["pem"] for a, _result in good),
         "crl.pem": "".join(r["pem"] for r in results if r.get("pem")) or nobody,
-        "gate": f"{min(ends, default=FOREVER if good else 0)}\n",
+        "gate": f"{min(ends, default=FOREVER) if good else 0}\n",
     }
 
 
@@ -451,12 +465,21 @@ def tell(results: list[dict[str, Any]], settings: dict[str, Any], now: datetime)
     return code
 
 
+def remembered(files: Files) -> dict[str, dict[str, Any]]:
+    """What the run before said of each CRL. Nothing where that cannot be read: then everything is fetched."""
+    try:
+        return {one["crl"]: one for one in json.loads(files.text("status.json") or "{}").get("authorities", [])}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        log(f"{files.folder}/status.json cannot be read ({error}); it is written anew")
+        return {}
+
+
 def run(settings: dict[str, Any], options: argparse.Namespace) -> tuple[int, dict[str, Any]]:
     folder, now, write = Path(settings["folder"]), datetime.now(timezone.utc), not options.check and options.command != "status"
     files, server = Files(folder), Server(settings)
-    known = json.loads(files.text("status.json") or "{}")
-    before = {one["crl"]: one for one in known.get("authorities", [])}
+    before = remembered(files)
     fetching = options.command in ("tick", "refresh")
+    interrupted = (folder / UNPROVEN).exists()
     results = judge(settings, before, now, force=options.command == "refresh", fetching=fetching, write=write)
     superiors(settings, results)
     code = tell(results, settings, now)
@@ -487,7 +510,7 @@ def run(settings: dict[str, Any], options: argparse.Namespace) -> tuple[int, dic
             wrong = server.do(action) if action else ""
             if not action and {"trust.pem", "crl.pem"} & set(stale) and server.pid() and not server.tested():
                 server.reload()
-            if lost or (settings["prove_again"] and any(one.get("grown") for one in results)):
+            if lost or (settings["prove_again"] and (interrupted or any(one.get("grown") for one in results))):
                 outcome["sessions_cut"] = server.prove_again()
             outcome["sessions_ended"] = server.end(options.user)
             if wrong:
@@ -508,6 +531,7 @@ def run(settings: dict[str, Any], options: argparse.Namespace) -> tuple[int, dic
     }
     report |= outcome
     if write:
+        (folder / UNPROVEN).unlink(missing_ok=True)
         crls.place(folder, "status.json", json.dumps(report, indent=1) + "\n")
     if options.command == "status":
         report |= {"sessions": server.sessions(), "certificate": server.shown()}
@@ -524,7 +548,7 @@ def not_only_stale(pem: str, settings: dict[str, Any], results: list[dict[str, A
 def locked(folder: Path, wait: bool) -> Iterator[bool]:
     """One at a time; whether it is ours."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    with crls.own(folder / ".lock") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             yield True

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import importlib.util
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -242,6 +245,55 @@ def test_over_http_from_the_distribution_point_of_a_certificate(tmp_path: Path, 
         server.shutdown()
         server.server_close()
     assert place.run()[0] == 0, "unreachable: the one in place serves on"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.0 200 OK\r\nContent-Length: 9999\r\n\r\n-----BEGIN X509 CRL-----",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n20\r\nabc",
+        b"SSH-2.0-OpenSSH\r\n",
+        b"",
+    ],
+)
+def test_a_broken_answer_does_not_keep_the_others_from_being_used(
+    place: Place, ca: Authority, answer: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.offer(ca.crl(2))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _address = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        broken = f"http://127.0.0.1:{listener.getsockname()[1]}/x.crl"
+        blank = "http://127.0.0.1/Corp CA.crl"
+        assert place.run(sources=[broken, blank, f"file://{place.sources}/0.crl"])[0] == 0
+    assert place.number(ca) == 2
+    said = capsys.readouterr().err
+    assert f"{broken}: " in said and f"{blank}: " in said
+
+
+def test_an_answer_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script, "DEADLINE", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _address = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+                for _time in range(100):
+                    connection.sendall(b"x")
+                    time.sleep(0.05)
+
+        threading.Thread(target=serve, daemon=True).start()
+        begun = time.monotonic()
+        with pytest.raises(OSError, match="not complete"):
+            script.fetch(f"http://127.0.0.1:{listener.getsockname()[1]}/x.crl")
+        assert time.monotonic() - begun < 3
 
 
 def test_a_full_disk_leaves_the_old_one(place: Place, ca: Authority, monkeypatch: pytest.MonkeyPatch) -> None:

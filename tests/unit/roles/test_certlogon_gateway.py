@@ -7,6 +7,7 @@ import argparse
 import base64
 import importlib.util
 import json
+import os
 import shutil
 import stat
 import subprocess
@@ -185,6 +186,117 @@ def test_a_ca_that_is_revoked_itself_is_shut_out(gateway: Gateway) -> None:
     assert gateway.trusted() == []
 
 
+@pytest.mark.parametrize("upwards", [True, False])
+def test_what_is_below_a_revoked_ca_is_shut_out_in_whatever_order_they_are_given(gateway: Gateway, upwards: bool) -> None:
+    root = Authority("Root")
+    policy = Authority("Policy", root, serial=0xABC)
+    issuing = Authority("Issuing", policy)
+    given = [(issuing, "users", True), (policy, "policy", False), (root, "root", False)]
+    for authority, name, anchor in given if upwards else reversed(given):
+        gateway.trust(authority, name, anchor=anchor, verify=True)
+        gateway.offer(authority.crl(), name)
+    assert (gateway.run()[0], gateway.trusted()) == (0, ["users"])
+    gateway.offer(root.crl(0xABC, begins=NOW - HOUR / 2), "root")
+    assert (gateway.run()[0], gateway.trusted()) == (2, [])
+
+
+def test_the_gate_knows_when_the_crl_of_a_ca_above_ends(gateway: Gateway) -> None:
+    root = Authority("Root")
+    issuing = Authority("Issuing", root)
+    gateway.trust(issuing, verify=True)
+    gateway.trust(root, "root", anchor=False)
+    gateway.offer(issuing.crl())
+    gateway.offer(root.crl(ends=NOW + 2 * HOUR), "root")
+    gateway.run()
+    assert gateway.gate() == int((NOW + 2 * HOUR).timestamp())
+    gateway.authorities[0]["verify"] = False
+    gateway.run()
+    assert gateway.gate() == int((NOW + 24 * HOUR).timestamp()), "nobody asks for that one"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"authorities": [1]}', "null"])
+def test_a_status_that_cannot_be_read_is_written_anew(gateway: Gateway, ca: Authority, content: str) -> None:
+    gateway.offer(ca.crl())
+    gateway.run()
+    (gateway.folder / "status.json").write_text(content)
+    assert gateway.run("tick")[0] == 0
+    assert json.loads((gateway.folder / "status.json").read_text())["authorities"][0]["fetched"]
+
+
+def test_a_lost_status_does_not_prolong_a_crl_that_cannot_be_fetched(gateway: Gateway, ca: Authority) -> None:
+    gateway.further = {"unreachable_hours": 2}
+    gateway.offer(ca.crl())
+    gateway.run()
+    gateway.offer(None)
+    (gateway.folder / "status.json").unlink()
+    os.utime(gateway.folder / "users.crl.pem", (0, NOW.timestamp() - 3 * 3600))
+    assert (gateway.run("tick")[0], gateway.trusted()) == (2, [])
+
+
+class Running(keeper.Server):  # type: ignore[name-defined, misc]
+    """An ocserv that notes what is done to it."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        super().__init__(settings)
+        self.done = settings["done"]
+
+    def ready(self) -> bool:
+        return True
+
+    def pid(self) -> int:
+        return 1
+
+    def needed(self, closed: bool) -> str:
+        return ""
+
+    def tested(self) -> str:
+        return ""
+
+    def reload(self) -> None:
+        self.done.append("reload")
+
+    def prove_again(self) -> list[str]:
+        self.done.append("cut")
+        return []
+
+    def end(self, users: list[str]) -> list[str]:
+        return []
+
+
+def test_sessions_are_cut_also_after_a_run_that_died_with_the_new_crl_in_place(
+    gateway: Gateway, ca: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    gateway.further = {"done": done}
+    monkeypatch.setattr(keeper, "Server", Running)
+    gateway.offer(ca.crl(5))
+    gateway.run()
+    gateway.offer(ca.crl(5, 6, begins=NOW - HOUR / 2))
+    done.clear()
+
+    def fails(*_arguments: Any) -> None:
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(keeper.Files, "write", fails)
+        with pytest.raises(OSError, match="No space"):
+            gateway.run()
+    assert done == []
+    gateway.run("tick")
+    assert done == ["reload", "cut"]
+    done.clear()
+    gateway.run()
+    assert done == []
+
+
+def test_nobody_else_can_keep_it_from_running_by_a_lock(gateway: Gateway) -> None:
+    (gateway.folder / ".lock").touch(0o644)
+    with keeper.locked(gateway.folder, wait=False) as ours:
+        assert ours and stat.S_IMODE((gateway.folder / ".lock").stat().st_mode) == 0o600
+        with keeper.locked(gateway.folder, wait=False) as again:
+            assert not again
+
+
 def test_a_crl_that_cannot_be_fetched_counts_only_so_long(gateway: Gateway, ca: Authority) -> None:
     gateway.further = {"unreachable_hours": 2}
     gateway.offer(ca.crl())
@@ -224,6 +336,23 @@ def test_a_ca_without_status_checking_is_let_in(gateway: Gateway) -> None:
     gateway.trust(Authority(), checked=False)
     assert gateway.run()[0] == 0
     assert gateway.trusted() == ["users"] and gateway.gate() > 1 << 39
+
+
+def test_the_gate_says_names_as_they_are(tmp_path: Path) -> None:
+    template = (ROLES / "ocserv_gateway/templates/ocserv-gate.sh.j2").read_text()
+    logger = tmp_path / "logger"
+    logger.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/logged\n')
+    logger.chmod(0o755)
+    gate = tmp_path / "gate.sh"
+    gate.write_text(template.replace("{{ __ocserv_state }}", str(tmp_path)))
+    (tmp_path / "gate").write_text("0\n")
+    name = "-f\\nroot\\c"
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "USERNAME": name, "IP_REAL": "192.0.2.1"}
+    done = subprocess.run(["sh", gate], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 1
+    assert f"{name} from 192.0.2.1 refused" in done.stderr
+    words = (tmp_path / "logged").read_text().splitlines()
+    assert words[-2] == "--" and words[-1].startswith(f"{name} from")
 
 
 def test_the_gates_arithmetic_in_sh(gateway: Gateway, tmp_path: Path) -> None:
