@@ -386,6 +386,8 @@ BAD = {
     "is not within 0 and 9999 hours": {
         "vpn_gateway_trusted_client_cas": [{"certificate": {"path": "/x"}, "primary_cdp": "http://x/", "crl_download_frequency": 10000}]
     },
+    "primary_cpd is no word for a CA": {"vpn_gateway_trusted_client_cas": [{"certificate": {"path": "/x"}, "primary_cpd": "http://x/"}]},
+    "auth, crl: the role sets that itself": {"ocserv_settings": {"auth": "plain", "crl": "/none", "idle-timeout": 9}},
     "is none of C, CN": {"vpn_gateway_group_attribute": "UPN"},
     "other characters than letters": {"vpn_gateway_groups": [{"name": "../ocserv.conf"}]},
     "names no address for users": {"vpn_gateway_server_names": []},
