@@ -624,12 +624,25 @@ class _Enrolling:
         if found:
             switches = " or ".join(sorted({f"{wording.SWITCHES[one.kind]}=true" for one in found}))
             raise UserError(
-                f"the certificate that was issued ({certificate}) {'; '.join(map(str, found))}. Nothing was imported. Have the CA issue "
-                f"another (remove {wanted.path} and {request_memory.path(wanted.path)}), or set {switches}"
+                f"the certificate that was issued ({certificate}) {'; '.join(map(str, found))}. Nothing was imported. "
+                f"{_about_names(wanted, parsed)}Have the CA issue another (remove {wanted.path} and "
+                f"{request_memory.path(wanted.path)}), or set {switches}"
             )
         words = {"certificate": chains.pem([parsed, *issuers]).decode()}
         self._session.appliance.call("import_signed_certificate", name=pending.name, words=words)
         return _found(self._session, certificate)
+
+
+def _about_names(wanted: Wanted, parsed: Any) -> str:
+    """What to do about names that no request of an appliance has."""
+    own = str(wanted.entry.get("common_name") or "")
+    others = [name for name in wanted.server_names if name.casefold() != own.casefold() and not wording.covers(parsed, name)]
+    if not others:
+        return ""
+    return (
+        f"The appliance's request names {own} only: give {', '.join(others)} a certificate and a port of its own "
+        "(a further entry), or have the CA put all names into this one (request_attributes, where it takes names from there). "
+    )
 
 
 def _key(shape: Shape, wanted: Wanted) -> Words:

@@ -271,6 +271,8 @@ def test_a_certificate_for_other_names_is_not_imported(appliance: Box, web: enro
     done = appliance.run(RESOURCE, **task)
     assert done["failed"]
     assert "is not for vpn2.corp.example, but for" in done["msg"]
+    assert f"request names {NAME} only: give vpn2.corp.example a certificate and a port of its own" in done["msg"]
+    assert "request_attributes" in done["msg"]
     assert "allow_mismatch=true" in done["msg"]
     assert len(appliance.elements(KIND)) == 1
     task["config"][0]["allow_mismatch"] = True
