@@ -56,7 +56,14 @@ class Authority:
         builder = x509.CertificateBuilder(
             common_name(issuer), common_name(name), key.public_key(), x509.random_serial_number(), now - timedelta(1), now + timedelta(3650)
         )
-        return builder.add_extension(x509.BasicConstraints(True, None), True).sign(issuer_key, hashes.SHA256())
+        # identifiers and usages as X.509 has them: Python 3.13 and later insist (VERIFY_X509_STRICT)
+        usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+        builder = builder.add_extension(x509.BasicConstraints(True, None), True).add_extension(usage, True)
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+        return builder.add_extension(self.issuer_identifier(issuer_key), False).sign(issuer_key, hashes.SHA256())
+
+    def issuer_identifier(self, issuer_key: Any) -> x509.AuthorityKeyIdentifier:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
 
     def sign(self, csr: x509.CertificateSigningRequest, **changes: Any) -> x509.Certificate:
         now = self.now()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import shutil
 import socket
 import ssl
 import stat
@@ -521,6 +522,7 @@ def test_a_folder_that_cannot_be_written_is_named(appliance: Any, tmp_path: Path
 # ---- judged by another client
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is the judge")
 def test_curl_sees_the_same_wire(appliance: Any) -> None:
     """As the vendor's examples have it: the key as Basic user with an empty password. What we wrote curl reads, and the other way round."""
     task = appliance.new_run()

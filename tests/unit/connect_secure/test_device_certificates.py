@@ -54,7 +54,8 @@ class NamingAuthority(enrollment_server.Authority):
             moment + self.start,
             moment + self.lifetime,
         )
-        return builder.add_extension(x509.SubjectAlternativeName(names), False).sign(self.key, hashes.SHA256())
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), False).add_extension(self.issuer_identifier(self.key), False)
+        return builder.sign(self.key, hashes.SHA256())
 
 
 @pytest.fixture
