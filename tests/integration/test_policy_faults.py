@@ -303,7 +303,8 @@ def test_two_runs_at_once_lose_nothing(lab: Any, run_resource: Callable[..., Any
     writers = [context.Process(target=_writer, args=(run_resource, tag, range(ROUNDS), barrier, results)) for tag in ("one", "two")]
     for writer in writers:
         writer.start()
-    assert [results.get(timeout=600) for _writer_ in writers] == ["", ""]
+    said = "".join(results.get(timeout=600) for _writer_ in writers)
+    assert not said, said
     for writer in writers:
         writer.join()
     found = run_resource(GroupPolicies(), [{"name": NAME}], "gathered")["gathered"][0]

@@ -88,7 +88,7 @@ def _is_torn(state: State) -> bool:
     try:
         return judge_versions(state)[2]
     except FormatError:
-        return False
+        return True  # GPT.INI of a policy that is just being made is empty at first
 
 
 def _picture(state: State) -> tuple[Any, ...]:
