@@ -2,7 +2,7 @@
 """Many appliances in one play: the role connect_secure_gateway, and beside it what else would make the same settings.
 
 `python -m tests.benchmarks.appliances FOLDER [--quick]`. Needs no lab: the control planes of stand-in appliances run in one process on
-loopback addresses, without gateways behind them, so the role's look at the users' port is off, and CDPs are not fetched.
+loopback addresses, without gateways behind them, and CDPs are not fetched.
 
 - first and unchanged run of the role on all of them, with what each appliance was asked;
 - unchanged on ten of them, beside tasks of ansible.builtin.uri that sign in, read the same settings and would write what differs;
@@ -123,7 +123,6 @@ class Benchmark:
             "vpn_gateway_device_certificate": {**certificate, "external_ports": ["external"]},
             "vpn_gateway_trusted_client_cas": [{"certificate": {"path": str(self.ca)}, "cdp_source": "manual", "primary_cdp": CDP}],
             "connect_secure_cdp_check": "skip",
-            "connect_secure_prove": False,
         }
         return self.play("role", [{"ansible.builtin.include_role": {"name": "certlogon.core.connect_secure_gateway"}}], count, variables)
 

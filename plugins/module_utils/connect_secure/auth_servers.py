@@ -18,6 +18,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.elem
     Wire,
     body,
     contains,
+    each_change,
     lookup,
     merge,
     overlay,
@@ -257,15 +258,7 @@ def tidy_server(kind: str, name: str, own: Words) -> Words:
 
 
 def _changes(params: Mapping[str, Any], current: Servers, problems: Problems) -> list[Change]:
-    changes = []
-    for entry in params["config"]:
-        try:
-            change = _change(entry, params["state"], current)
-        except UserError as error:
-            problems.add(f"config: {entry['name']}: {error}")
-        else:
-            changes += [change] if change else []
-    return changes
+    return each_change(params["config"], lambda entry: str(entry["name"]), lambda entry: _change(entry, params["state"], current), problems)
 
 
 def _change(entry: Words, state: str, current: Servers) -> Change | None:

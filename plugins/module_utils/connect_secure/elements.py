@@ -11,8 +11,8 @@ from typing import Any
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.client import ApplianceSession
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.names import in_order
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.table import Field, Shape
-from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
-from ansible_collections.certlogon.core.plugins.module_utils.resource import Words
+from ansible_collections.certlogon.core.plugins.module_utils.errors import Problems, UserError
+from ansible_collections.certlogon.core.plugins.module_utils.resource import Change, Words
 
 Wire = Mapping[str, Any]
 
@@ -23,6 +23,24 @@ class Element:
 
     wire: Wire
     words: Words
+
+
+# ---- planning
+
+
+def each_change(
+    entries: Iterable[Words], title: Callable[[Words], str], change: Callable[[Words], Change | None], problems: Problems
+) -> list[Change]:
+    """The changes that the entries of `config` ask for; what is wrong with one is added to `problems` under its title."""
+    changes = []
+    for entry in entries:
+        try:
+            wanted = change(entry)
+        except UserError as error:
+            problems.add(f"config: {title(entry)}: {error}")
+        else:
+            changes += [wanted] if wanted else []
+    return changes
 
 
 # ---- writing

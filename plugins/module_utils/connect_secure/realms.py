@@ -19,6 +19,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.elem
     Wire,
     body,
     contains,
+    each_change,
     lookup,
     overlay,
     tidy,
@@ -219,16 +220,10 @@ def _one_condition(rule: Words, given: Words) -> None:
 
 
 def _changes(params: Mapping[str, Any], current: Realms, problems: Problems) -> list[Change]:
-    changes = []
-    for entry in params["config"]:
-        name = title(entry["kind"], entry["name"])
-        try:
-            change = _change(entry, name, params["state"], current)
-        except UserError as error:
-            problems.add(f"config: {name}: {error}")
-        else:
-            changes += [change] if change else []
-    return changes
+    def name(entry: Words) -> str:
+        return title(entry["kind"], entry["name"])
+
+    return each_change(params["config"], name, lambda entry: _change(entry, name(entry), params["state"], current), problems)
 
 
 def _change(entry: Words, name: str, state: str, current: Realms) -> Change | None:

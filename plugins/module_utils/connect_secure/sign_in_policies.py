@@ -20,6 +20,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.elem
     Wire,
     body,
     contains,
+    each_change,
     lookup,
     prove,
 )
@@ -141,14 +142,9 @@ def _after(entry: Words, have: Words | None, state: str) -> Words:
 
 
 def _changes(params: Mapping[str, Any], current: Policies, problems: Problems) -> list[Change]:
-    changes = []
-    for entry in params["config"]:
-        try:
-            change = _change(entry, params["state"], current)
-        except UserError as error:
-            problems.add(f"config: {entry['url']}: {error}")
-        else:
-            changes += [change] if change else []
+    changes = each_change(
+        params["config"], lambda entry: str(entry["url"]), lambda entry: _change(entry, params["state"], current), problems
+    )
     before, after = _orders(changes, current, params)
     if before != after:
         made = [url for url in before if url not in current.elements]
