@@ -216,8 +216,20 @@ class Directory:
         descriptor: int = 0,
     ) -> list[Entry]:
         """All objects below `base` that match, in pages; referrals are not followed. Raises `NoSuchObject` where `base` is absent."""
-        entries: list[Entry] = []
+        return list(self.stream(base, filter, attributes, scope, descriptor=descriptor))
+
+    def stream(
+        self,
+        base: str,
+        filter: str = "(objectClass=*)",
+        attributes: Iterable[str] = ("*",),
+        scope: str = "subtree",
+        *,
+        descriptor: int = 0,
+    ) -> Iterator[Entry]:
+        """`search` for more objects than memory should hold: one page at a time. Other operations may stand between two pages."""
         cookie: bytes | None = None
+        wanted = list(attributes)
         while True:
             answer = self._do(
                 base,
@@ -225,15 +237,17 @@ class Directory:
                 base,
                 filter,
                 search_scope=scope.upper(),
-                attributes=list(attributes),
+                attributes=wanted,
                 controls=_controls(descriptor),
                 paged_size=None if scope == "base" else PAGE_SIZE,
                 paged_cookie=cookie,
             )
-            entries.extend(Entry(item["dn"], item["raw_attributes"]) for item in answer if item["type"] == "searchResEntry")
             cookie = self._connection.result.get("controls", {}).get("1.2.840.113556.1.4.319", {}).get("value", {}).get("cookie")
+            for item in answer:
+                if item["type"] == "searchResEntry":
+                    yield Entry(item["dn"], item["raw_attributes"])
             if not cookie:
-                return entries
+                return
 
     def get(self, dn: str, attributes: Iterable[str] = ("*",), *, descriptor: int = 0) -> Entry | None:
         try:
