@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
@@ -30,17 +30,22 @@ _TABLE = "if this appliance has it elsewhere, override the line in connect_secur
 
 
 @contextmanager
-def appliance(params: Mapping[str, Any], warn: Warn) -> Iterator[ApplianceSession]:
-    """A session by the connection options; logs in with the first request. Raises `UserError` for options that cannot work."""
+def appliance(
+    params: Mapping[str, Any], warn: Warn, *, transport: Callable[[ConnectionOptions, Run], Transport] = Transport
+) -> Iterator[ApplianceSession]:
+    """A session by the connection options; logs in with the first request. Raises `UserError` for options that cannot work.
+
+    `transport` makes what requests are sent by.
+    """
     table = load_table(params)
     check_generation(table)
     options = ConnectionOptions.from_params(params)
     run = params.get(RUN) or Run()
-    transport = Transport(options, run)
+    sender = transport(options, run)
     try:
-        yield ApplianceSession(options, table, transport, run, warn)
+        yield ApplianceSession(options, table, sender, run, warn)
     finally:
-        transport.close()
+        sender.close()
 
 
 class ApplianceSession:
