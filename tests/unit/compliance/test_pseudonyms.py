@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""No name of the site is left in a report with pseudonyms, and it says the same as before."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.outputs import pseudonyms
+
+KEY = b"k" * 32
+SID = "S-1-5-21-1111111111-222222222-3333333333"
+
+
+def finding(subject, message, **evidence):
+    return {
+        "subject": subject,
+        "status": "fail",
+        "message": message,
+        "evidence": evidence,
+        "right": "",
+        "mend": "",
+        "variables": [],
+        "fingerprint": "a" * 32,
+        "change": "new",
+        "waiver": {"owner": "carol@corp.example", "reason": "carol knows", "expires": "2027-01-01"},
+        "location": {"file": "host_vars/corp.example.yml", "line": 3},
+    }
+
+
+REPORT = {
+    "format": "certlogon-compliance-report/1",
+    "run": {"title": "corp.example", "waivers": {"path": "/home/carol/waivers.yml", "sha256": "0" * 64}, "pseudonyms": False},
+    "targets": [
+        {
+            "kind": "domain",
+            "name": "corp.example",
+            "account": "CORP\\auditor",
+            "servers": ["dc1.corp.example"],
+            "error": "",
+            "answered": True,
+        },
+        {"kind": "connect_secure", "name": "vpn1.corp.example", "account": "admin7", "servers": [], "error": "", "answered": True},
+    ],
+    "summary": {"verdict": "fail"},
+    "controls": [
+        {
+            "id": "template-esc1",
+            "family": "templates",
+            "title": "Nobody can enroll as corp",
+            "results": [
+                {
+                    "target": {"kind": "domain", "name": "corp.example"},
+                    "status": "fail",
+                    "passes": ["template Blue Card"],
+                    "findings": [
+                        finding(
+                            "template Red Card",
+                            "CORP\\Domain Users and alice@corp.example can enroll red card; see https://pki.corp.example/Red%20Card",
+                            holders=["CORP\\Domain Users", f"{SID}-513", f"{SID}-1105", "S-1-5-11"],
+                            dn="CN=Red Card,CN=Certificate Templates,CN=Services,CN=Configuration,DC=corp,DC=example",
+                            thumbprint="0123456789ABCDEF0123456789ABCDEF01234567",
+                            address="10.83.0.30",
+                            minimum_key_size=2048,
+                            extended_key_usages=["client_authentication"],
+                        )
+                    ],
+                }
+            ],
+        }
+    ],
+    "certificates": [
+        {"name": "Corp Issuing CA", "subject": "CN=Corp Issuing CA,O=Blue Widgets", "issuer": "CN=Corp Root", "held_by": "dc1.corp.example"}
+    ],
+    "crls": [{"url": "http://ca1.corp.example/CertEnroll/Corp%20Issuing%20CA.crl", "name": "Corp Issuing CA"}],
+    "gone": [],
+}
+NAMES = (
+    "corp",
+    "auditor",
+    "dc1",
+    "vpn1",
+    "ca1",
+    "red card",
+    "red%20card",
+    "blue",
+    "alice",
+    "carol",
+    "admin7",
+    "widgets",
+    SID,
+    "0123456789ab",
+    "10.83",
+)
+
+
+@pytest.fixture(scope="module")
+def hidden():
+    return pseudonyms.hide(REPORT, KEY)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_name_is_left(hidden, name):
+    text = json.dumps(hidden).replace("Nobody can enroll as corp", "")  # the catalogue's own words are public
+    assert name not in text.lower()
+
+
+def test_what_is_said_stays(hidden):
+    result = hidden["controls"][0]["results"][0]
+    evidence = result["findings"][0]["evidence"]
+    assert hidden["controls"][0]["title"] == "Nobody can enroll as corp"
+    assert evidence["extended_key_usages"] == ["client_authentication"] and evidence["minimum_key_size"] == 2048
+    assert evidence["holders"][3] == "S-1-5-11"
+    assert evidence["holders"][0].endswith("\\Domain Users")
+    assert evidence["holders"][1].endswith("-513") and not evidence["holders"][2].endswith("1105")
+    assert result["findings"][0]["message"].endswith(result["findings"][0]["subject"].removeprefix("template "))
+    assert result["findings"][0]["location"]["line"] == 3 and hidden["run"]["pseudonyms"] is True
+    assert hidden["run"]["waivers"]["path"] == "waivers.yml"
+
+
+def test_the_same_name_has_the_same_pseudonym_with_the_same_key(hidden):
+    result = hidden["controls"][0]["results"][0]
+    assert result["target"]["name"] == hidden["targets"][0]["name"]
+    assert result["findings"][0]["subject"].removeprefix("template ") in result["findings"][0]["message"]
+    assert pseudonyms.hide(REPORT, KEY) == hidden
+    other = pseudonyms.hide(REPORT, b"other key of the site")
+    assert other["targets"][0]["name"] != hidden["targets"][0]["name"]
+    assert other["controls"][0]["results"][0]["findings"][0]["fingerprint"] != result["findings"][0]["fingerprint"] != "a" * 32
+
+
+def test_the_report_itself_stays_what_it_is():
+    before = copy.deepcopy(REPORT)
+    pseudonyms.hide(REPORT, KEY)
+    assert before == REPORT
