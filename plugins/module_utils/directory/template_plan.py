@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.certlogon.core.plugins.module_utils.directory import oids
 from ansible_collections.certlogon.core.plugins.module_utils.directory import template_flags as flags
 from ansible_collections.certlogon.core.plugins.module_utils.directory.builtin_templates import BUILT_IN, BuiltIn
+from ansible_collections.certlogon.core.plugins.module_utils.directory.exposure import exposure_of
 from ansible_collections.certlogon.core.plugins.module_utils.directory.names import escape_rdn
 from ansible_collections.certlogon.core.plugins.module_utils.directory.principals import well_known
 from ansible_collections.certlogon.core.plugins.module_utils.directory.security import SddlContext, SecurityDescriptor, Sid
@@ -396,7 +397,7 @@ class Planning:
                 self._warnings.append(
                     f"{name}: permissions: a denial stands after what it denies and has no effect; remove it and add it again"
                 )
-            found = weaknesses(after, access, self._current.name_of)
+            found = [weakness.sentence(self._current.name_of) for weakness in weaknesses(after, exposure_of(descriptor))]
             if self._strict:
                 self._problems.collect(f"config: {name}: {weakness} (refused because of strict)" for weakness in found)
             else:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Templates that an attacker could use, by the names that security tools have for them (ESC1, 2, 3, 4, 9, 15, 17).
+"""Templates that an attacker could use, by the names that security tools have for them (ESC1, 2, 3, 4, 9, 13, 15, 17).
 
 What all but ESC4 have in common: somebody without privileges may enroll, and no manager and no second signature stands between. Whether
 the template is published already is not asked, for it is made to be.
@@ -7,110 +7,126 @@ the template is published already is not asked, for it is made to be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from ansible_collections.certlogon.core.plugins.module_utils.directory import security
+from ansible_collections.certlogon.core.plugins.module_utils.directory.exposure import CONTROLLING, Exposure
 from ansible_collections.certlogon.core.plugins.module_utils.directory.security import Sid
-from ansible_collections.certlogon.core.plugins.module_utils.directory.template_permissions import ENROLL_RIGHT, Access
-from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError
+from ansible_collections.certlogon.core.plugins.module_utils.directory.template_permissions import ace_text
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Words
 
-_ANYBODY = frozenset(
-    {
-        "S-1-1-0",  # Everyone
-        "S-1-5-2",  # Network
-        "S-1-5-4",  # Interactive
-        "S-1-5-7",  # Anonymous
-        "S-1-5-11",  # Authenticated Users
-        "S-1-5-32-545",  # Users
-        "S-1-5-32-546",  # Guests
-        "S-1-5-32-554",  # Pre-Windows 2000 Compatible Access
-    }
-)
-_ANYBODY_OF_DOMAIN = frozenset({501, 513, 514, 515})
-"""Guest, Domain Users, Domain Guests, Domain Computers."""
-
+AGENT = "certificate_request_agent"
 _LOGS_ON = frozenset({"client_authentication", "smart_card_logon", "pkinit_client", "any_purpose"})
-_ENROLLING = ENROLL_RIGHT | security.CONTROL_ACCESS | security.GENERIC_ALL
-_CONTROLLING: Mapping[str, int] = {
-    "write_property": security.WRITE_PROPERTY | security.GENERIC_WRITE,
-    "write_permissions": security.WRITE_DAC,
-    "write_owner": security.WRITE_OWNER,
-    "generic_all": security.GENERIC_ALL,
-}
+_SUBJECT = "set subject.supplied_in_request: false"
 
 
-@lru_cache(maxsize=4096)
-def is_anybody(sid: Sid) -> bool:
-    """Whether the principal holds accounts without privileges."""
-    return str(sid) in _ANYBODY or (sid.domain is not None and sid.rid in _ANYBODY_OF_DOMAIN)
+@dataclass(frozen=True)
+class Weakness:
+    """Who can do what with a template, and which options to change; `evidence` are the options' values that make it so."""
+
+    esc: str
+    who: Sequence[Sid]
+    what: str
+    remedy: str
+    gated: bool = True
+    """Whether manager approval, a signature or taking the right to enroll mends it, too."""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+    def sentence(self, name_of: Callable[[Sid], str]) -> str:
+        """For a warning."""
+        names = people(self.who, name_of)
+        return f"{self.esc}: {names} {self.what}; {self.mend(names)}"
+
+    def mend(self, names: str) -> str:
+        return f"{self.remedy}, {gate(names)}" if self.gated else self.remedy
 
 
-def weaknesses(words: Words, access: Access, name_of: Callable[[Sid], str]) -> list[str]:
-    """One sentence for each weakness: who, what, and which option to change."""
-    found = _controllable(access, name_of)
-    enrolling = _who(access, _ENROLLING, name_of)
-    if not enrolling or words["manager_approval"] or words["signatures"]["count"]:
+def people(sids: Collection[Sid], name_of: Callable[[Sid], str]) -> str:
+    return ", ".join(sorted({name_of(sid) for sid in sids}))
+
+
+def gate(names: str) -> str:
+    """What stands in the way of each weakness of enrollment."""
+    return f"set manager_approval: true, require signatures, or take enroll from {names}"
+
+
+def purposes(words: Words) -> frozenset[str]:
+    """What certificates are good for; none means anything."""
+    return frozenset({*words["extended_key_usages"], *(words.get("application_policies") or ())})
+
+
+def is_any_purpose(words: Words) -> bool:
+    return not (found := purposes(words)) or "any_purpose" in found
+
+
+def logs_on(words: Words) -> bool:
+    """Whether a domain controller takes the certificate for a logon."""
+    return is_any_purpose(words) or bool(purposes(words) & _LOGS_ON)
+
+
+def issued_at_once(words: Words) -> bool:
+    """No manager and no second signature stands between."""
+    return not words["manager_approval"] and not words["signatures"]["count"]
+
+
+def takes_agent(words: Words) -> bool:
+    """Whether an enrollment agent may enroll for others here: any template of version 1, later ones that ask for its signature."""
+    signatures = words["signatures"]
+    asked = signatures["count"] == 1 and AGENT in signatures["application_policies"]
+    return bool(asked or (words["schema_version"] == 1 and not signatures["count"])) and not words["manager_approval"]
+
+
+def weaknesses(words: Words, exposure: Exposure, linked: Mapping[str, str] | None = None) -> list[Weakness]:
+    """All that there are. `linked`: the groups of issuance policies (msDS-OIDToGroupLink), by the policies' names in `words`."""
+    found = controllable(exposure)
+    who = exposure.enrolling
+    if not who or not issued_at_once(words):
         return found
-    purposes = {*words["extended_key_usages"], *words.get("application_policies", ())}
-    anything = not purposes or "any_purpose" in purposes
-    logs_on = anything or bool(purposes & _LOGS_ON)
-    supplied = words["subject"]["supplied_in_request"]
-    remedy = f"set manager_approval: true, require signatures, or take enroll from {enrolling}"
-    if supplied and logs_on:
-        found.append(f"ESC1: {enrolling} can enroll as anybody and log on; set subject.supplied_in_request: false, {remedy}")
-    if anything:
-        found.append(f"ESC2: {enrolling} can get a certificate for any purpose; name extended_key_usages, {remedy}")
-    if "certificate_request_agent" in purposes:
-        found.append(
-            f"ESC3: {enrolling} can become an enrollment agent, who enrolls for others; "
-            f"remove certificate_request_agent from extended_key_usages, {remedy}"
-        )
-    if not words["sid_extension"] and logs_on:
-        found.append(f"ESC9: {enrolling} can get certificates that no SID binds to their account; set sid_extension: true, {remedy}")
+
+    def add(esc: str, what: str, remedy: str, *options: str) -> None:
+        found.append(Weakness(esc, who, what, remedy, evidence={option: words.get(option) for option in options}))
+
+    supplied, uses = words["subject"]["supplied_in_request"], purposes(words)
+    groups = {policy: group for policy, group in (linked or {}).items() if policy in words["issuance_policies"]}
+    if supplied and logs_on(words):
+        add("ESC1", "can enroll as anybody and log on", _SUBJECT, "subject", "extended_key_usages")
+    if is_any_purpose(words):
+        add("ESC2", "can get a certificate for any purpose", "name extended_key_usages", "extended_key_usages")
+    if is_any_purpose(words) or AGENT in uses:
+        remedy = "name extended_key_usages" if is_any_purpose(words) else f"remove {AGENT} from extended_key_usages"
+        add("ESC3", "can become an enrollment agent, who enrolls for others", remedy, "extended_key_usages")
+    if not words["sid_extension"] and logs_on(words):
+        add("ESC9", "can get certificates that no SID binds to their account", "set sid_extension: true", "sid_extension")
+    if groups and logs_on(words):
+        what = f"can get certificates that make them members of {', '.join(sorted(groups.values()))}"
+        add("ESC13", what, f"remove {', '.join(sorted(groups))} from issuance_policies", "issuance_policies")
     if supplied and words["schema_version"] == 1:
-        found.append(
-            f"ESC15: {enrolling} can put application policies of their own into a request, for the template is of version 1 "
-            f"and takes its subject from there (CVE-2024-49019); make a version 2 copy, set subject.supplied_in_request: false, {remedy}"
+        add(
+            "ESC15",
+            "can put application policies of their own into a request, for the template is of version 1 and takes its subject from "
+            "there (CVE-2024-49019)",
+            f"make a version 2 copy, {_SUBJECT}",
+            "schema_version",
+            "subject",
         )
-    if supplied and "server_authentication" in purposes:
-        found.append(f"ESC17: {enrolling} can get a certificate for any server's name; set subject.supplied_in_request: false, {remedy}")
+    if supplied and "server_authentication" in uses:
+        add("ESC17", "can get a certificate for any server's name", _SUBJECT, "subject", "extended_key_usages")
     return found
 
 
-def _controllable(access: Access, name_of: Callable[[Sid], str]) -> list[str]:
+def controllable(exposure: Exposure) -> list[Weakness]:
+    """ESC4: the template can be made anything."""
     found = []
-    if access.owner is not None and is_anybody(access.owner):
-        found.append(f"ESC4: {name_of(access.owner)} owns the template and can make it anything; change owner")
-    holders = {right: who for right, mask in _CONTROLLING.items() if (who := _who(access, mask, name_of))}
-    if holders:
-        who = ", ".join(sorted({name for names in holders.values() for name in names.split(", ")}))
-        found.append(
-            f"ESC4: {who} can change the template ({', '.join(holders)}); "
-            "take write, manage, full_control or these rights away in permissions"
-        )
-    return found + _writing_attributes(access.others, name_of)
-
-
-def _writing_attributes(aces: Iterable[str], name_of: Callable[[Sid], str]) -> list[str]:
-    """Entries kept as text: rights to write single attributes."""
-    found = []
-    for text in aces:
-        try:
-            ace = security.parse_sddl_ace(text[1:-1])
-        except FormatError:
-            continue
-        if ace.is_allow and not ace.flags & security.INHERIT_ONLY and ace.mask & security.WRITE_PROPERTY and is_anybody(ace.sid):
-            found.append(f"ESC4: {name_of(ace.sid)} can write attributes of the template; remove {text} from permissions")
+    if exposure.owner is not None:
+        found.append(Weakness("ESC4", (exposure.owner,), "owns the template and can make it anything", "change owner", gated=False))
+    rights = [right for right in CONTROLLING if exposure.controlling.get(right)]
+    if rights:
+        remedy = "take write, manage, full_control or these rights away in permissions"
+        what = f"can change the template ({', '.join(rights)})"
+        found.append(Weakness("ESC4", exposure.holders(rights), what, remedy, gated=False, evidence={"rights": rights}))
+    for sid, ace in exposure.attributes:
+        text = ace_text(ace)
+        remedy = f"remove {text} from permissions"
+        found.append(Weakness("ESC4", (sid,), "can write attributes of the template", remedy, gated=False, evidence={"ace": text}))
     return found
-
-
-def _who(access: Access, rights: int, name_of: Callable[[Sid], str]) -> str:
-    """Principals without privileges that have any of `rights`, and are denied none of them."""
-    names = [
-        name_of(sid)
-        for (sid, denied), granted in access.grants.items()
-        if not denied and granted & rights and not access.grants.get((sid, True), 0) & rights and is_anybody(sid)
-    ]
-    return ", ".join(sorted(names))
