@@ -53,7 +53,7 @@ class PowerShellAction(ActionBase):  # type: ignore[misc]  # ansible ships no ty
         session = PowerShellSession(lambda *asked: self._invoke(session, task_vars, *asked), warnings.append)
         resource = self.resource(session)
         try:
-            if params["state"] != "rendered":
+            if params.get("state") != "rendered":
                 self._refuse_other_hosts()
             outcome = run(resource, params, check_mode=self._task.check_mode, warn=warnings.append)
         except UserError as error:

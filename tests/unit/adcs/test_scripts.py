@@ -58,6 +58,7 @@ COMMANDS = {
     "Get-Certificate": "the web server's certificate, from the CA",
     "Install-AdcsWebEnrollment": "the web enrolment role service",
     "Uninstall-AdcsWebEnrollment": "what an installation left that died",
+    "Get-WebApplication": "which web services a site of IIS has",
     "Get-WebBinding": "IIS's bindings",
     "New-WebBinding": "an IIS binding",
     "Set-Item": "the certificate of an IIS binding",
@@ -259,6 +260,17 @@ RUNS: dict[str, dict[str, Any]] = {
         "stubs": {"New-Object": CERTIFICATE_ADMIN},
         "calls": ["New-Object", "RevokeCertificate 1a 1", "PublishCRLs 1"],
         "result": ["serial", "published"],
+    },
+    "adcs_audit": {
+        "parameters": {"BackupPath": "D:\\Backup"},
+        "stubs": {"Get-Item": "[pscustomobject]@{} | Add-Member -PassThru ScriptMethod GetValue { '1' }"},
+        "calls": ["Get-Item", "Test-Path", "Get-WindowsFeature", "Get-Service", "Test-Path"],
+        "result": ["now", "windows", "yubihsm", "web", "backups"],
+    },
+    "domain_controller_state": {
+        "stubs": {"Get-Item": "[pscustomobject]@{} | Add-Member -PassThru ScriptMethod GetValue { '1' }"},
+        "calls": ["Get-Item", "Get-CimInstance", "Get-Service", "Get-ChildItem", *["Test-Path"] * 4],
+        "result": ["now", "fqdn", "domain", "role", "windows", "service", "kdc", "schannel", "ntds", "ntauth", "certificates"],
     },
     "web_enrollment_state": {
         "calls": ["Get-WindowsFeature", "Test-Path", "Get-ChildItem", "Get-ChildItem", "Get-Service", "Get-CimInstance", "Test-Path"],
