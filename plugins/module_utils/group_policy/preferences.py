@@ -71,6 +71,16 @@ class Preferences:
         """The items in the order of the file. A service may have several, told apart by their filters."""
         return list(self._services)
 
+    def effects(self) -> list[tuple[ServicePreference, bool]]:
+        """The items that are not switched off, and whether item-level targeting decides where each acts ([MS-GPPREF] 2.2.1.22)."""
+        found = []
+        root = _tree(self.data)
+        for item, properties in _items(root):
+            if "1" not in (root.get("disabled"), item.get("disabled"), properties.get("disabled")):
+                filters = item.find("Filters")
+                found.append((_preference(properties), filters is not None and len(filters) > 0))
+        return found
+
     @property
     def is_empty(self) -> bool:
         """Whether it holds no item at all."""
