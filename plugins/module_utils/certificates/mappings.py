@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import Certificate
@@ -108,10 +109,16 @@ _QUOTED = re.compile(r'[,+="\n\r<>#;]|\A\s|\s\Z|\A\Z')
 
 
 def _issuer(certificate: Certificate) -> str:
-    """The issuer in the order of the encoding, from the outermost name; parts of one relative name are set off by spaces."""
+    return windows_name(certificate.issuer_names)
+
+
+def windows_name(names: Iterable[Iterable[tuple[str, str]]]) -> str:
+    """A name in the order of the encoding, from the outermost name; parts of one relative name are set off by spaces.
+
+    `names` are relative names, each a list of object identifier and value.
+    """
     return ",".join(
-        " ".join(f"{_NAMES.get(identifier, 'OID.' + identifier)}={_value(value)}" for identifier, value in names)
-        for names in certificate.issuer_names
+        " ".join(f"{_NAMES.get(identifier, 'OID.' + identifier)}={_value(value)}" for identifier, value in relative) for relative in names
     )
 
 
