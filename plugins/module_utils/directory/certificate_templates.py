@@ -41,7 +41,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.directory.template_
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, Problems, UserError
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Change, Plan, Resource, Warn, Words
 
-_ISSUANCE_POLICY, _APPLICATION_POLICY = 2, 3
+ISSUANCE_POLICY, APPLICATION_POLICY = 2, 3
 """`flags` of msPKI-Enterprise-Oid: what the OID is for."""
 
 
@@ -207,7 +207,7 @@ def _read(session: Directory, params: Mapping[str, Any]) -> Templates:
     container, oid_container = f"CN=Certificate Templates,{services}", f"CN=OID,{services}"
     wanted = ["cn", DESCRIPTOR, *INTEGERS, *TEXTS, *OCTETS, *LISTS]
     found = session.search(container, "(objectClass=pKICertificateTemplate)", wanted, "level", descriptor=OWNER_GROUP_DACL)
-    templates = {template.name.casefold(): template for template in map(_template, found)}
+    templates = {template.name.casefold(): template for template in map(template_of, found)}
     scope = frozenset(entry["name"].casefold() for entry in config) or None
     entries = session.search(oid_container, "(objectClass=*)", ["displayName", "flags", OID])
     stored = next((entry.text(OID) for entry in entries if entry.dn.casefold() == oid_container.casefold()), None)
@@ -228,7 +228,7 @@ def _read(session: Directory, params: Mapping[str, Any]) -> Templates:
         arc=arc,
         has_arc=stored is not None,
         awaits_arc=stored is None and state in ("merged", "replaced") and bool(authorities.expected(params)),
-        vocabulary=Vocabulary.of(arc, _named(entries, _APPLICATION_POLICY), _named(entries, _ISSUANCE_POLICY)),
+        vocabulary=Vocabulary.of(arc, named_oids(entries, APPLICATION_POLICY), named_oids(entries, ISSUANCE_POLICY)),
         context=context,
         names={
             **session.principal_names(sids - {principal.sid for principal in principals.values()}),
@@ -239,7 +239,7 @@ def _read(session: Directory, params: Mapping[str, Any]) -> Templates:
     )
 
 
-def _template(entry: Entry) -> Template:
+def template_of(entry: Entry) -> Template:
     attributes: dict[str, Any] = {}
     for attribute in INTEGERS:
         number = entry.integer(attribute)
@@ -276,7 +276,7 @@ def _publications(session: Directory) -> list[Publication]:
     return [Publication(entry.dn, entry.texts("certificateTemplates")) for entry in found]
 
 
-def _named(entries: Iterable[Entry], kind: int) -> dict[str, str]:
+def named_oids(entries: Iterable[Entry], kind: int) -> dict[str, str]:
     """OIDs of the forest by display name."""
     return {
         name: oid
