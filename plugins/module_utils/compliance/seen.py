@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ansible_collections.certlogon.core.plugins.module_utils.certificates import description
-from ansible_collections.certlogon.core.plugins.module_utils.certificates.chains import encoded
+from ansible_collections.certlogon.core.plugins.module_utils.certificates.chains import encoded, self_issued
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.chains import pem as pem_of
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.crl import Crl
 from ansible_collections.certlogon.core.plugins.module_utils.libraries import x509
@@ -36,7 +36,12 @@ def certificate(parsed: Any, use: str, held_by: str, *, name: str = "", template
 
 
 def cdps(parsed: Any, issuer: Any, used_by: str) -> list[dict[str, Any]]:
-    """The CDPs that a certificate names, as `Observation.cdps` has them. `issuer`: the CA's certificate; None where it is not known."""
+    """The CDPs that a certificate names, as `Observation.cdps` has them. `issuer`: the CA's certificate; None where it is not known.
+
+    None of a root: it vouches for itself, and nobody asks a CRL about it.
+    """
+    if self_issued(parsed):
+        return []
     issuer_pem = pem([issuer]) if issuer is not None else ""
     return [{"url": url, "issuer": issuer_pem, "used_by": used_by} for url in description.addresses(parsed, "crl")]
 

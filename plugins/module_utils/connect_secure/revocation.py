@@ -78,7 +78,7 @@ class Revocation(Resource[ApplianceSession, Known]):
                 f"trusted_client_cas: the appliance has no trusted client CA {', '.join(map(repr, unknown))}; "
                 f"it has {', '.join(sorted(found)) or 'none'}"
             )
-        return Known({name: _in_use(session, name) for name in wanted}, users(session))
+        return Known({name: crl_in_use(session, name) for name in wanted}, users(session))
 
     def objects(self, current: Known) -> dict[str, Words]:
         found = {crl_name(name): _crl_words(crl) for name, crl in current.authorities.items()}
@@ -166,7 +166,7 @@ def session_name(record: Mapping[str, Any]) -> str:
 # ---- reading
 
 
-def _in_use(session: ApplianceSession, name: str) -> Crl | None:
+def crl_in_use(session: ApplianceSession, name: str) -> Crl | None:
     """The CRL that certificates of this CA are checked against; None where the appliance does not tell."""
     answer = session.raw("GET", session.table.operation("crl_in_use").address(name, session.options.node))
     content = answer.get("crl") if isinstance(answer, Mapping) else None
