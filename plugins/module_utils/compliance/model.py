@@ -16,8 +16,8 @@ from typing import Any
 FORMAT = 1
 """Of observations as files."""
 
-KINDS = ("domain", "certification_authority", "domain_controller", "connect_secure", "ocserv", "crls", "drift")
-"""What can be looked at. `crls` is what the CDPs of all others serve, `drift` what a run of `site` would change."""
+KINDS = ("domain", "certification_authority", "domain_controller", "connect_secure", "ocserv", "crls", "drift", "waivers")
+"""What can be looked at. `crls` is what the CDPs of all others serve, `drift` what a run of `site` would change, `waivers` their file."""
 
 SEVERITIES = ("info", "low", "medium", "high", "critical")
 STATUSES = ("pass", "fail", "unknown", "not_applicable", "waived")
@@ -88,14 +88,23 @@ class Facts(Mapping[str, Any]):
     """The facts of one target. Asking for one that was not read raises `NotRead`, which the engine makes "unknown"; `read` asks first.
 
     `now` is when it was looked at, UTC. `others(kind)` are the facts of the run's other targets of a kind, for what no target shows alone.
+    `previous` are the CRLs of the baseline by URL, {number, this_update, next_update}; empty where there is none to compare with.
     """
 
     def __init__(
-        self, target: Target, facts: Mapping[str, Any], now: datetime.datetime, run: Sequence[Facts] = (), *, error: str = ""
+        self,
+        target: Target,
+        facts: Mapping[str, Any],
+        now: datetime.datetime,
+        run: Sequence[Facts] = (),
+        *,
+        error: str = "",
+        previous: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.target = target
         self.now = now
         self.error = error
+        self.previous = previous or {}
         self._facts = facts
         self._run = run
 
