@@ -54,6 +54,24 @@ options:
     type: list
     elements: str
     default: []
+  policies:
+    description:
+      - The Group Policy objects that the inventory declares, in the words of O(certlogon.core.group_policies#module:config). With them the report
+        says whether they are there, linked, in effect and overridden; without them only what computers get in the end.
+    type: list
+    elements: dict
+    default: []
+  computers:
+    description:
+      - Names of computers, as C(ws1) or C(ws1.corp.example), for which the resultant set of policy is computed in any case. Domain
+        controllers are looked at too, and one computer for each organizational unit and set of groups.
+    type: list
+    elements: str
+    default: []
+  computers_limit:
+    description: For how many computers the resultant set of policy is computed at most. The report says how many places were left out.
+    type: int
+    default: 500
 seealso:
   - module: certlogon.core.compliance_report
 author:

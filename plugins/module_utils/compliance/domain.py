@@ -13,7 +13,7 @@ from typing import Any
 from ansible_collections.certlogon.core.plugins.module_utils.compliance import read_only
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import Target, Unread
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observation import Observation, save
-from ansible_collections.certlogon.core.plugins.module_utils.compliance.observers import accounts, domain
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.observers import accounts, domain, group_policy
 from ansible_collections.certlogon.core.plugins.module_utils.directory.connection import CONNECTION, ConnectionOptions
 from ansible_collections.certlogon.core.plugins.module_utils.directory.session import AccessDenied, Directory
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
@@ -38,6 +38,7 @@ class Part:
 PARTS: Sequence[Part] = (
     Part(domain.observe, domain.FACTS, domain.OPTIONS),
     Part(accounts.observe, accounts.FACTS, accounts.OPTIONS),
+    Part(group_policy.observe, group_policy.FACTS, group_policy.OPTIONS),
 )
 """In this order: later parts find the facts of earlier ones in the observation."""
 
