@@ -13,7 +13,7 @@ from lab.windows_ca.machine import Machine
 from lab.windows_ca.scripts import PowerShellError, handler
 
 MAY_VIEW = registry.MANAGE_CA | registry.MANAGE_CERTIFICATES | registry.AUDITOR | registry.OPERATOR | registry.READ
-REVOKED = 21
+ISSUED, REVOKED = 20, 21
 
 
 def com_error(method: str, count: int, error: CertSrvError, kind: str = "CCertAdmin") -> PowerShellError:
@@ -58,6 +58,27 @@ def state(machine: Machine, authority: Authority, parameters: dict[str, Any], ca
         rows += authority.requests(disposition=REVOKED)
     result["rows"] = [shown(row) for row in rows]
     return result
+
+
+@handler("adcs_issued")
+def issued(machine: Machine, authority: Authority, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
+    result: dict[str, Any] = {"now": moment(machine.now()), "running": authority.running, "rows": [], "more": False}
+    if not authority.ca_key or not authority.running:
+        return result | {"running": False}
+    if not authority.rights(caller) & MAY_VIEW:
+        raise com_error("OpenConnection", 1, CertSrvError(0x80070005), "CCertView")
+    rows = [row for row in authority.requests(disposition=ISSUED) if row["not_after"] >= machine.now()]
+    rows = [row for row in rows if row["request_id"] > parameters["After"]][: parameters["Count"]]
+    result["rows"] = [
+        {
+            "RequestID": row["request_id"],
+            "Request.RequesterName": row["requester_name"],
+            "CertificateTemplate": row["certificate_template"],
+            "RawCertificate": base64.encodebytes(row["certificate"]).decode().replace("\n", "\r\n"),
+        }
+        for row in rows
+    ]
+    return result | {"more": len(rows) == parameters["Count"]}
 
 
 def shown(row: dict[str, Any]) -> dict[str, Any]:

@@ -249,6 +249,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "result": ["folder"],
     },
     "adcs_crl_state": {"parameters": {"Serials": ["1a"]}, "calls": ["Test-Path"], "result": ["now", "active", "running", "lists", "rows"]},
+    "adcs_issued": {"parameters": {"After": 7}, "calls": ["Test-Path", "Get-Service"], "result": ["now", "running", "rows", "more"]},
     "adcs_crl_publish": {
         "parameters": {"Config": "ca1\\Corp CA", "Base": True, "Delta": True},
         "stubs": {"New-Object": CERTIFICATE_ADMIN},

@@ -66,6 +66,24 @@ class Account:
 
 
 @dataclass(frozen=True)
+class Issued:
+    """A valid certificate in a CA's database; None, and the reason, where it cannot be read."""
+
+    request: int
+    requester: str
+    template: str
+    certificate: LogonCertificate | None
+    unreadable: str = ""
+
+    @property
+    def evidence(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"request": self.request, "account": self.requester, "template": self.template}
+        if self.certificate is not None:
+            found |= {"sid": self.certificate.sid, "serial": self.certificate.serial_number}
+        return found
+
+
+@dataclass(frozen=True)
 class LogonAuthorities:
     """The CAs whose certificates log on: those of NTAuthCertificates. Key identifiers by the DER of the name, and the names as text."""
 
@@ -267,6 +285,52 @@ def own_mapping(account: Account, facts: Facts, parameters: Mapping[str, Any]) -
         else PASSED
         for value in account.mappings
     ]
+
+
+# --- each certificate that a CA has issued ---
+
+
+def issued_bound(issued: Issued, facts: Facts, parameters: Mapping[str, Any]) -> Verdicts:
+    certificate = issued.certificate
+    if certificate is None:
+        return [_unreadable(issued)]
+    if not certificate.logs_on:
+        return ()
+    if certificate.sid or certificate.sid_names:
+        return (PASSED,)
+    return [
+        _failed_issued(
+            issued, "names no SID: domain controllers refuse it unless a strong mapping names it", upn=", ".join(certificate.upns)
+        )
+    ]
+
+
+def issued_one_sid(issued: Issued, facts: Facts, parameters: Mapping[str, Any]) -> Verdicts:
+    if issued.certificate is None:
+        return [_unreadable(issued)]
+    sids = sorted({issued.certificate.sid, *issued.certificate.sid_names} - {""})
+    if len(sids) < 2:
+        return (PASSED,) if sids else ()
+    return [_failed_issued(issued, f"names the SIDs {' and '.join(sids)}", sids=sids)]
+
+
+def issued_strong(issued: Issued, facts: Facts, parameters: Mapping[str, Any]) -> Verdicts:
+    certificate = issued.certificate
+    if certificate is None:
+        return [_unreadable(issued)]
+    weakness = _weakness(certificate, parameters)
+    if not weakness:
+        return (PASSED,)
+    return [_failed_issued(issued, weakness, key=_key(certificate), signature_hash=certificate.signature_hash)]
+
+
+def _unreadable(issued: Issued) -> Verdict:
+    return unknown(f"request {issued.request}", f"The certificate in the CA's database {issued.unreadable}.", **issued.evidence)
+
+
+def _failed_issued(issued: Issued, text: str, **evidence: Any) -> Verdict:
+    sentence = f"The certificate of request {issued.request}, which {issued.requester} made, {text}."
+    return failed(f"request {issued.request}", sentence, **issued.evidence, **evidence)
 
 
 # --- who may write mappings of privileged accounts ---
