@@ -138,7 +138,7 @@ def declared(expected: Mapping[str, Any]) -> Words:
     """The inventory's words without secrets, certificates that it names by file as PEM."""
     found: Words = {name: value for name, value in expected.items() if value is not None and name in EXPECTED}
     if found.get("trusted_client_cas") is not None:
-        found["trusted_client_cas"] = [_declared_authority(entry) for entry in expected["trusted_client_cas"]]
+        found["trusted_client_cas"] = declared_authorities(expected["trusted_client_cas"])
     if found.get("device_certificates") is not None:
         found["device_certificates"] = [_declared_device(entry) for entry in expected["device_certificates"]]
     if found.get("anchor_path"):
@@ -150,6 +150,11 @@ def without_secrets(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: without_secrets(inner) for name, inner in value.items() if not str(name).endswith(_SECRET)}
     return [without_secrets(inner) for inner in value] if isinstance(value, list) else value
+
+
+def declared_authorities(entries: Iterable[Mapping[str, Any]]) -> list[Words]:
+    """Each with the SHA-256 of its certificate and all its settings; with a `problem` where its file is not to be read."""
+    return [_declared_authority(entry) for entry in entries]
 
 
 def _declared_authority(entry: Mapping[str, Any]) -> Words:
@@ -263,16 +268,15 @@ def _crl(look: Look, authority: Words) -> Words:
 
 def _users_port(look: Look, expected: Mapping[str, Any]) -> None:
     """As a browser sees it. The versions of TLS are the port's, whatever name is asked for."""
-    names = list(expected.get("server_names") or ())
-    address = expected.get("users_address") or (names[0] if names else "")
+    names, address, port = users_names(expected)
     if not address:
         nothing = Unread("expected.server_names: the inventory does not say by which names users reach the appliance")
         look.observation.set("users_port", nothing)
         look.observation.set("tls_versions", nothing)
         return
-    port, timeout = int(expected.get("users_port") or 443), min(look.session.options.timeout, 10)
+    timeout = min(look.session.options.timeout, 10)
     shown = []
-    for name in names or [address]:
+    for name in names:
         try:
             shown.append(tls.shown(address, port, name, timeout, look.asked))
         except UserError as error:
@@ -281,7 +285,14 @@ def _users_port(look: Look, expected: Mapping[str, Any]) -> None:
     if all("problem" in one for one in shown):
         look.observation.set("tls_versions", Unread(shown[0]["problem"]))
     else:
-        look.observation.set("tls_versions", tls.versions(address, port, (names or [address])[0], timeout, look.asked))
+        look.observation.set("tls_versions", tls.versions(address, port, names[0], timeout, look.asked))
+
+
+def users_names(expected: Mapping[str, Any]) -> tuple[list[str], str, int]:
+    """By which names the port is asked, where, and at which port; "" where nobody says where."""
+    names = list(expected.get("server_names") or ())
+    address = expected.get("users_address") or (names[0] if names else "")
+    return names or [address], address, int(expected.get("users_port") or 443)
 
 
 # ---- for the whole run

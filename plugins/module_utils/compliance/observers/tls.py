@@ -45,27 +45,42 @@ def _pems(ders: tuple[bytes, ...]) -> list[str]:
 def versions(host: str, port: int, server_name: str, timeout: int, asked: Asked) -> dict[str, bool | None]:
     """Which versions the port takes; None where it cannot be told, as where this machine's own OpenSSL does not offer one."""
     found: dict[str, bool | None] = {}
+    hung_up = []
     for name, version in VERSIONS.items():
         asked.ask("tls", "handshake")
-        found[name] = _takes(host, port, server_name, timeout, version)
-    return found
+        try:
+            found[name] = _takes(host, port, server_name, timeout, version)
+        except (ssl.SSLEOFError, ConnectionError):
+            found[name] = None
+            hung_up.append(name)
+    # some say no by hanging up; but who hangs up on every version has said nothing about any
+    return found | dict.fromkeys(hung_up, False) if any(found.values()) else found
 
 
 def _takes(host: str, port: int, server_name: str, timeout: int, version: ssl.TLSVersion) -> bool | None:
+    """Raises `ssl.SSLEOFError` or `ConnectionError` where the server hangs up on it."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # the versions that are looked for are the deprecated ones
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-            context.set_ciphers("ALL:@SECLEVEL=0")
-            context.minimum_version = context.maximum_version = version
-        with (
-            socket.create_connection((host, port), timeout) as connection,
-            context.wrap_socket(connection, server_hostname=server_name) as secured,
-        ):
-            return secured.version() is not None
-    except ssl.SSLError as error:
-        return False if any(sign in (error.reason or "") for sign in _REFUSED) else None
+        connection = socket.create_connection((host, port), timeout)
     except (OSError, ValueError):
         return None
+    with connection:
+        try:
+            with _offering(version).wrap_socket(connection, server_hostname=server_name) as secured:
+                return secured.version() is not None
+        except (ssl.SSLEOFError, ConnectionError):
+            raise
+        except ssl.SSLError as error:
+            return False if any(sign in (error.reason or "") for sign in _REFUSED) else None
+        except (OSError, ValueError):
+            return None
+
+
+def _offering(version: ssl.TLSVersion) -> ssl.SSLContext:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the versions that are looked for are the deprecated ones
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        context.minimum_version = context.maximum_version = version
+    return context
