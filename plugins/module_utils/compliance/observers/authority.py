@@ -7,7 +7,6 @@ import base64
 import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from ansible_collections.certlogon.core.plugins.module_utils.adcs import authority_words, crl_state, restrictions
@@ -21,10 +20,12 @@ from ansible_collections.certlogon.core.plugins.module_utils.certificates.certif
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.crl import signed_by
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.crl_source import http
 from ansible_collections.certlogon.core.plugins.module_utils.compliance import read_only, seen
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.looking import Looking, left, reason
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import Target, Unread
-from ansible_collections.certlogon.core.plugins.module_utils.compliance.observation import Observation, save
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.observation import Observation
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.observers import issued
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
-from ansible_collections.certlogon.core.plugins.module_utils.resource import Plan, Words
+from ansible_collections.certlogon.core.plugins.module_utils.resource import Words
 
 RIGHT = "a logon by WinRM to the CA host with the rights of its local Administrators"
 VIEW = "the right Read, Manage CA or Issue and Manage Certificates on the CA"
@@ -56,45 +57,23 @@ NEXT_PUBLISH = "1.3.6.1.4.1.311.21.4"
 Read = TypeVar("Read")
 
 
-class AuthorityObservation(HostResource[Words]):
+class AuthorityObservation(HostResource[Words], Looking[PowerShellSession]):
     """Reads; never writes anything but the observation's file."""
 
-    states = ("gathered",)
-
-    @classmethod
-    def argument_spec(cls) -> dict[str, Any]:
-        return {
-            "folder": {"type": "path", "required": True},
-            "name": {"type": "str", "required": True},
-            "account": {"type": "str", "default": ""},
-            "parameters": {"type": "dict", "default": {}},
-            "backup_path": {"type": "str", "default": ""},
-            "timeout": {"type": "int", "default": 10},
-        }
-
-    @classmethod
-    def rules(cls) -> dict[str, Any]:
-        return {}
+    extra = {
+        "name": {"type": "str", "required": True},
+        "account": {"type": "str", "default": ""},
+        "parameters": {"type": "dict", "default": {}},
+        "backup_path": {"type": "str", "default": ""},
+        "timeout": {"type": "int", "default": 10},
+        **issued.OPTIONS,
+    }
 
     def read(self, session: PowerShellSession, params: Mapping[str, Any]) -> Words:
         observation = Observation(Target("certification_authority", params["name"]), _now(), account=params["account"])
         look(session, params, observation)
         observation.ended = _now()
-        unread = sorted(name for name, value in observation.facts.items() if isinstance(value, Mapping) and "unread" in value)
-        path = save(Path(params["folder"]), observation)
-        return {"observation": str(path), "asked": observation.asked, "facts": len(observation.facts), "unread": unread}
-
-    def objects(self, current: Words) -> dict[str, Words]:
-        return {"": current}
-
-    def plan(self, params: Mapping[str, Any], current: Words) -> Plan:
-        return Plan()
-
-    def apply(self, session: Any, change: Any) -> None:
-        raise NotImplementedError
-
-    def complete(self, session: Any, params: Mapping[str, Any], report: Words) -> Words:
-        return {"changed": False, **report["gathered"][0]}
+        return left(params["folder"], observation)
 
 
 def look(session: PowerShellSession, params: Mapping[str, Any], observation: Observation) -> None:
@@ -107,7 +86,7 @@ def look(session: PowerShellSession, params: Mapping[str, Any], observation: Obs
             return parse(host.run(name, parameters, doing=f"reading {params['name']}"))
         except UserError as error:
             for fact in FACTS[name]:
-                observation.set(fact, Unread(" ".join(str(error).split()), right))
+                observation.set(fact, Unread(reason(error), right))
             return None
 
     state = script("adcs_state", _configured, RIGHT)
@@ -125,6 +104,8 @@ def look(session: PowerShellSession, params: Mapping[str, Any], observation: Obs
     audit = script("adcs_audit", dict, RIGHT, BackupPath=params["backup_path"])
     if audit is not None:
         _of_audit(audit, params, observation)
+    if params["issued"]:
+        issued.observe(host, params, observation)
     session.rounds += host.rounds
 
 
@@ -263,7 +244,7 @@ def _aia(state: State, observation: Observation, asked: read_only.Asked, timeout
         try:
             entry["sha256"] = [one.sha256 for one in load(http(url, timeout, limit=1 << 20))]
         except UserError as error:
-            entry["error"] = " ".join(str(error).split()).replace("publish the CRL there (adcs_crl)", "publish the CA's certificate there")
+            entry["error"] = reason(error).replace("publish the CRL there (adcs_crl)", "publish the CA's certificate there")
         found.append(entry)
     observation.set("aia", found)
 
@@ -355,7 +336,6 @@ def _of_web_enrollment(web: WebAnswer, authorities: Sequence[Certificate], obser
 def _held(held: Held) -> dict[str, Any]:
     return {
         "thumbprint": held.thumbprint,
-        "subject": held.subject,
         "issuer": held.issuer,
         "names": sorted(held.names),
         "not_before": description.time_text(held.not_before),
