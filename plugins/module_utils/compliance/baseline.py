@@ -23,7 +23,7 @@ def fingerprint(control: str, target: Target, subject: str) -> str:
 
 @dataclass(frozen=True)
 class Failure:
-    """A failure of the baseline that its report lists."""
+    """A failure of the baseline that its report lists, waived or not."""
 
     control: str
     target: Target
@@ -36,13 +36,14 @@ class Failure:
 class Baseline:
     """`known` are the fingerprints of its failures, waived ones and those that it only counts included; `failures` those that it lists.
 
-    `crls` by URL, with members number, this_update, next_update.
+    `unlisted` are fingerprints by control and target; `crls` by URL, with members number, this_update, next_update.
     """
 
     path: str
     at: str
     known: frozenset[str] = frozenset()
     failures: tuple[Failure, ...] = ()
+    unlisted: Mapping[tuple[str, Target], frozenset[str]] = field(default_factory=dict)
     crls: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -70,6 +71,7 @@ def parse(report: Any, name: str) -> Baseline:
             at=str(report["run"]["ended"]),
             known=frozenset(_known(report)),
             failures=tuple(_failures(report)),
+            unlisted={(control, _target(result)): frozenset(map(str, result["unlisted"])) for control, result in _results(report)},
             crls={str(crl["url"]): {member: crl[member] for member in ("number", "this_update", "next_update")} for crl in report["crls"]},
         )
     except (KeyError, TypeError, AttributeError) as error:
@@ -83,12 +85,16 @@ def _results(report: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, Any]
 def _known(report: Mapping[str, Any]) -> Iterator[str]:
     for _control, result in _results(report):
         yield from (str(finding["fingerprint"]) for finding in result["findings"] if finding["status"] in ("fail", "waived"))
-        yield from (str(one) for one in result.get("unlisted", ()))
+        yield from (str(one) for one in result["unlisted"])
 
 
 def _failures(report: Mapping[str, Any]) -> Iterator[Failure]:
     for control, result in _results(report):
-        target = Target(str(result["target"]["kind"]), str(result["target"]["name"]))
+        target = _target(result)
         for finding in result["findings"]:
-            if finding["status"] == "fail":
+            if finding["status"] != "unknown":
                 yield Failure(control, target, str(finding["subject"]), str(finding["message"]), str(finding["fingerprint"]))
+
+
+def _target(result: Mapping[str, Any]) -> Target:
+    return Target(str(result["target"]["kind"]), str(result["target"]["name"]))

@@ -73,22 +73,28 @@ class Waiver:
 
 @dataclass(frozen=True)
 class Waivers:
-    """A file of waivers; `path` as the user gave it."""
+    """A file of waivers; `path` as the user gave it, `file` as reports point to it."""
 
     path: str = ""
     sha256: str = ""
     listed: Sequence[Waiver] = field(default_factory=tuple)
+    file: str = ""
 
 
-def load(path: str | Path, controls: Collection[str]) -> Waivers:
-    """The file's waivers; `controls` are the ids that there are. Raises one `UserError` that names every line that is wrong."""
+def load(path: str | Path, controls: Collection[str], root: Path | None = None) -> Waivers:
+    """The file's waivers; `controls` are the ids that there are, `root` what reports name files relative to.
+
+    Raises one `UserError` that names every line that is wrong.
+    """
     try:
         content = Path(path).expanduser().read_bytes()
     except OSError as error:
         raise UserError(
             f"waivers: {path} cannot be read ({error.strerror or error}); name a YAML file, or leave the option out where nothing is waived"
         ) from error
-    return Waivers(str(path), hashlib.sha256(content).hexdigest(), parse(content, str(path), controls))
+    whole = Path(path).expanduser().resolve()
+    file = whole.relative_to(root).as_posix() if root and whole.is_relative_to(root) else whole.name
+    return Waivers(str(path), hashlib.sha256(content).hexdigest(), parse(content, str(path), controls), file)
 
 
 def parse(content: bytes, name: str, controls: Collection[str]) -> tuple[Waiver, ...]:

@@ -6,10 +6,16 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+
+from ansible_collections.certlogon.core.plugins.module_utils.compliance import judges
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.catalogue import Catalogue, Control, Family, Remedy, load
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import Verdict
 
 SCHEMA = Path(__file__).resolve().parents[3] / "docs/schemas/compliance-report.schema.json"
 NO_COUNTS = {"pass": 0, "fail": 0, "unknown": 0, "waived": 0}
@@ -526,3 +532,50 @@ def schema() -> dict[str, Any]:
         pytest.skip("the schema is not in this tree")
     found: dict[str, Any] = json.loads(SCHEMA.read_text(encoding="utf-8"))
     return found
+
+
+def fake_control(id: str, fact: str, severity: str = "high", **more: Any) -> Control:
+    """Judges a list of [subject, status] that the fact of that name is."""
+    words: dict[str, Any] = {
+        "family": "10-fakes",
+        "title": f"All is well with {fact}",
+        "why": "Because.",
+        "references": [{"requirement": "C1"}],
+        "target": "domain",
+        "reads": [fact],
+        "judge": f"fakes.{fact}",
+        "remedy": Remedy("Do it.", "certlogon.core.trust_roots", ["certlogon_trusted_certificates"]),
+        "not_applicable": "There is none.",
+        **more,
+    }
+    return Control(id=id, severity=severity, **words)
+
+
+def _fake_judge(fact: str) -> Any:
+    def judge(facts: Any, _parameters: Any) -> Any:
+        for subject, status in facts[fact]:
+            yield Verdict(subject, status, f"{subject} is {status}.", {"status": status})
+
+    return judge
+
+
+@pytest.fixture
+def catalogue(monkeypatch: pytest.MonkeyPatch) -> Catalogue:
+    """Four controls of domains, each with its own fact, one of them a stream; and those of waivers."""
+    module = ModuleType(f"{judges.__name__}.fakes")
+    for fact in ("roots", "templates", "policies"):
+        setattr(module, fact, _fake_judge(fact))
+    setattr(module, "accounts", lambda subject, _facts, _parameters: [Verdict(*subject, f"{subject[0]} is {subject[1]}.")])  # noqa: B010
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    fakes = Family(
+        "10-fakes",
+        "Fakes",
+        [
+            fake_control("fake-roots", "roots", "critical"),
+            fake_control("fake-templates", "templates", "high"),
+            fake_control("fake-policies", "policies", "low"),
+            fake_control("fake-accounts", "accounts", "medium", each="account"),
+        ],
+    )
+    waivers = next(family for family in load().families if family.id == "95-waivers")
+    return Catalogue([fakes, waivers], "0" * 64)
