@@ -15,6 +15,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.errors import UserE
 
 if TYPE_CHECKING:
     import dns.resolver as dns_resolver
+    import jinja2
     import ldap3
     import ldap3.core.exceptions as ldap3_exceptions
     import ldap3.protocol.sasl.sasl as ldap3_sasl
@@ -48,6 +49,7 @@ _LIBRARIES = {
     "crypto_rsa": ("cryptography.hazmat.primitives.asymmetric.rsa", "cryptography"),
     "crypto_signatures": ("cryptography.hazmat.primitives.asymmetric.utils", "cryptography"),
     "dns_resolver": ("dns.resolver", "dnspython"),
+    "jinja2": ("jinja2", "Jinja2"),
     "ldap3": ("ldap3", "ldap3"),
     "ldap3_exceptions": ("ldap3.core.exceptions", "ldap3"),
     "ldap3_sasl": ("ldap3.protocol.sasl.sasl", "ldap3"),
@@ -104,6 +106,7 @@ __all__ = [
     "crypto_rsa",
     "crypto_signatures",
     "dns_resolver",
+    "jinja2",
     "ldap3",
     "ldap3_exceptions",
     "ldap3_sasl",

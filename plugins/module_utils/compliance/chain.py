@@ -173,7 +173,8 @@ class _Chain:
         for key, words in self.certificates.items():
             issuer = self._issuer(words["issuer"])
             if issuer and issuer != key:
-                self._edge(issuer, key, "signs", self._state(("trust", key), ("trust", issuer), ("ca", key)))
+                places = [("trust", key), ("trust", issuer), ("ca", key), ("crl", words["issuer"])]
+                self._edge(issuer, key, "signs", self._state(*places))
 
     def _issuer(self, subject: str) -> str:
         """The certificate by that name that lasts longest: a renewed CA has several."""

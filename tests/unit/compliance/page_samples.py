@@ -6,6 +6,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.chain import chain
+
 STARTED, ENDED = "2026-11-23T01:00:00Z", "2026-11-23T01:01:12Z"
 SEVERITIES = ("critical", "high", "medium", "low", "info")
 STATUSES = ("pass", "fail", "unknown", "not_applicable", "waived")
@@ -148,14 +150,15 @@ class Builder:
             "waivers": self.waivers,
             "certificates": self.certificates,
             "crls": self.crls,
-            "chain": {"nodes": [], "edges": []},
+            "chain": chain({"targets": self.targets and [self._target(*t) for t in self.targets], "controls": controls,
+                            "certificates": self.certificates, "crls": self.crls}),
         }  # fmt: skip
 
     def _target(self, kind: str, name: str) -> dict[str, Any]:
         error = self.unanswered.get(name, "")
         asked = {"domain": {"bind": 3, "search": 41, "read": 18}, "connect_secure": {"login": 1, "GET": 23}}.get(kind, {"GET": 2})
         return {
-            "kind": kind, "name": name, "at": STARTED, "ended": ENDED, "account": "CORP\\auditor" if kind != "crls" else "",
+            "kind": kind, "name": name, "at": None if error else STARTED, "ended": None if error else ENDED, "account": "CORP\\auditor" if kind != "crls" else "",
             "servers": [] if error else [name], "answered": not error, "error": error, "asked": {} if error else asked,
         }  # fmt: skip
 
@@ -199,7 +202,8 @@ class Builder:
         status = next((each for each in ("fail", "unknown", "waived", "pass") if counts[each]), "not_applicable")
         return {
             "target": {"kind": target[0], "name": name}, "status": status, "counts": counts, "passes": passes, "findings": findings,
-            "listed": len(findings), "annex": f"{control}.csv" if streamed and counts["fail"] else "",
+            "listed": len(findings), "unlisted": [],
+            "annex": f"{control}.csv" if streamed and counts["fail"] else "",
         }  # fmt: skip
 
     def _summary(self, controls: list[dict[str, Any]]) -> dict[str, Any]:
@@ -271,10 +275,10 @@ def ordinary() -> dict[str, Any]:
     builder.crl("ldap:///CN=Old CA,CN=CDP,DC=corp,DC=example", "Old CA", "CN=Old CA", "2026-10-01T10:00:00Z",
                 "2026-11-19T10:00:00Z", "expired", entries=0)  # fmt: skip
     waiver = {"owner": "pki-team@corp.example", "reason": "Printers need it until they are replaced", "expires": "2027-03-31"}
-    builder.waivers = [{"control": "template-esc4", "target": "corp.example", "subject": "template Machine", **waiver, "used": 1,
+    builder.waivers = [{"control": "template-esc4", "target": ["corp.example"], "subject": ["template Machine"], **waiver, "used": 1,
                         "expired": False}]  # fmt: skip
     builder.gone = [
-        {"control": "authority-esc6", "target": AUTHORITY[1], "subject": "CA Corp Example Issuing CA",
+        {"control": "authority-esc6", "target": {"kind": AUTHORITY[0], "name": AUTHORITY[1]}, "subject": "CA Corp Example Issuing CA",
          "message": "EDITF_ATTRIBUTESUBJECTALTNAME2 is set: a requester chooses the names."}
     ]  # fmt: skip
     builder.say(
@@ -395,4 +399,5 @@ def huge(findings: int = 50_000) -> dict[str, Any]:
         for n in range(2000)
     ]  # fmt: skip
     report["crls"] += [{**report["crls"][1], "url": f"http://pki{n}.corp.example/issuing.crl"} for n in range(500)]
+    report["chain"] = chain(report)
     return report
