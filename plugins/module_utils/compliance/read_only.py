@@ -30,6 +30,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.resource import War
 
 ALLOWED: Mapping[str, frozenset[str]] = {
     "dns": frozenset({"query"}),
+    "kerberos": frozenset({"AS-REQ"}),
     "ldap": frozenset({"bind", "search"}),
     "smb": frozenset(
         {"negotiate", "session_setup", "echo", "tree_connect", "create", "query_directory", "query_info", "read", "close"}

@@ -300,6 +300,7 @@ def read(options: dict[str, Any]) -> dict[str, Any]:
     process = samba()
     moment = started(process) if process else None
     text = krb5_conf.read_text() if krb5_conf.exists() else ""
+    audited = {"audit": audit(text, options["smb_conf"])} if options.get("audit") else {}
     watched = [str(folder / "current"), str(folder / "anchors.pem"), str(krb5_conf), options["smb_conf"]]
     return {
         "host": {**host, "system_name": socket.getfqdn().lower()},
@@ -316,7 +317,57 @@ def read(options: dict[str, Any]) -> dict[str, Any]:
         "running": process is not None,
         "reads_krb5_conf": configuration_of(process, "/etc/krb5.conf") if process else "",
         "stale": changed_since(moment, watched) if moment is not None else [],
+        **audited,
     }
+
+
+def audit(krb5_conf: str, smb_conf: str) -> dict[str, Any]:
+    """What an audit wants to know besides: the KDC's settings as they are, whom they make it believe, and how it maps certificates."""
+    import samba
+    from samba.param import LoadParm
+
+    parameters = LoadParm()
+    parameters.load(smb_conf)
+    settings = kdc_settings(krb5_conf)
+    return {
+        "now": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "version": samba.version,
+        "kdc": settings,
+        # fingerprints; None where the setting names what is no file of certificates
+        "believed": believed(settings.get("pkinit_anchors", "")),
+        # None: this version of Samba does not know the setting
+        "settings": {
+            name: parameters.get(name)
+            for name in (
+                "strong certificate binding enforcement",
+                "certificate backdating compensation",
+                "ldap server require strong auth",
+            )
+        },
+    }
+
+
+def kdc_settings(text: str) -> dict[str, str]:
+    """What the section [kdc] says; the KDC takes the first of several."""
+    section, found = "", dict[str, str]()
+    for line in text.splitlines():
+        heading = re.match(r"^\[(\w+)\]", line.strip())
+        if heading:
+            section = heading.group(1)
+        elif section == "kdc" and "=" in line and not line.strip().startswith(("#", ";")):
+            name, _, value = line.partition("=")
+            found.setdefault(name.strip().replace("-", "_").lower(), value.strip())
+    return found
+
+
+def believed(anchors: str) -> list[str] | None:
+    if not anchors.startswith("FILE:"):
+        return None
+    try:
+        text = Path(anchors[len("FILE:") :]).read_text()
+    except (OSError, ValueError):
+        return None
+    return sorted(found["sha256"] for found in map(certificate, PEM.findall(text)) if found)
 
 
 def request_fits(folder: Path, wanted: dict[str, Any]) -> bool:
