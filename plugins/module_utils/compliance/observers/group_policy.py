@@ -313,6 +313,7 @@ def _folders(share: Sysvol, domain: Domain, policies: Sequence[Words]) -> Words:
             "descriptor_problem": refused.get(root, "" if descriptor is None or descriptor.owner or descriptor.dacl else "it is garbage"),
             "version": version,
             "version_problem": problem,
+            "version_unread": path not in files,
         }
     # "PolicyDefinitions" is the store of administrative templates
     return {"policies": found, "orphans": sorted(name for name in orphans if name.startswith("{"))}
