@@ -31,7 +31,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.resource import War
 TARGET = Target("crls", "crls")
 WORKERS = 8
 NEXT_PUBLISH = "1.3.6.1.4.1.311.21.4"
-"""szOID_CRL_NEXT_PUBLISH: when the CA will publish the next CRL, which is before this one ends ([MS-WCCE] 2.2.2.9.2)."""
+"""szOID_CRL_NEXT_PUBLISH: when the CA will publish the next CRL, which is before this one ends."""
 
 Fetch = Callable[[str], list[bytes]]
 """What an address serves. Raises `UserError`."""

@@ -207,7 +207,7 @@ def _crls(observation: Observation, file: Mapping[str, Any]) -> None:
         status = "foreign" if not words["signed_by"] else "expired" if ended else "good"
         shown = {name: words[name] for name in ("name", "issuer", "number", "this_update", "next_update", "entries", "size")}
         holder = observation.target.name
-        observation.crls.append({"url": f"in use on {holder}", **shown, "status": status, "held_by": holder})
+        observation.crls.append({"url": f"in use on {holder} for {words['name']}", **shown, "status": status, "held_by": holder})
 
 
 def _lists(text: str) -> list[Crl]:
