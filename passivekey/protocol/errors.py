@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is wrong with a message. Whatever bytes come in, parsers raise this and nothing else."""
+
+from __future__ import annotations
+
+
+class Refused(Exception):
+    """A message that this protocol does not allow. `code` is one of section 2's error types; the text never holds what was sent."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail

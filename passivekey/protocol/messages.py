@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Proofs, seeds on their way, cookies and policies: JWS and JWE with nothing left to choose (RFC 7515, RFC 7516)."""
+
+from __future__ import annotations
+
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from joserfc import jwe, jws
+from joserfc.errors import JoseError
+
+from passivekey.protocol import codes, keys
+from passivekey.protocol.errors import Refused
+
+LONGEST = 65536
+"""Octets of a message."""
+
+CLOCK = 300
+"""Seconds that a proof's time may differ from the server's."""
+
+PROOF, CODE, POLICY = "passivekey-proof+jwt", "passivekey-code+jwt", "passivekey-policy+jwt"
+SEED, COOKIE, SEALED = "passivekey-seed", "passivekey-cookie", "passivekey-sealed-seed"
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+Claims = dict[str, Any]
+
+
+# ---- what all of them are made of
+
+
+def text(value: bytes) -> str:
+    """base64url without padding."""
+    return urlsafe_b64encode(value).rstrip(b"=").decode()
+
+
+def octets(value: object, code: str = "malformed") -> bytes:
+    """The octets of base64url without padding."""
+    if not isinstance(value, str) or "=" in value or len(value) > LONGEST:
+        raise Refused(code, "not base64url without padding")
+    try:
+        found = urlsafe_b64decode(value + "=" * (-len(value) % 4))
+    except (ValueError, Base64Error) as error:
+        raise Refused(code, "not base64url without padding") from error
+    if text(found) != value:  # characters that decoders skip, and bits that they ignore
+        raise Refused(code, "not base64url without padding")
+    return found
+
+
+def header(token: object, kind: str, code: str) -> Claims:
+    """The protected header of a compact serialisation, of the type expected; nothing of it is verified yet."""
+    if not isinstance(token, str) or len(token) > LONGEST:
+        raise Refused(code, "no message, or too long")
+    try:
+        found = json.loads(octets(token.partition(".")[0], code))
+    except ValueError as error:
+        raise Refused(code, "its header is no JSON") from error
+    if not isinstance(found, dict) or found.get("typ") != kind or not isinstance(found.get("kid"), str):
+        raise Refused(code, f"not of type {kind}")
+    return found
+
+
+def signed(signer: keys.Signer, kind: str, kid: str, claims: Mapping[str, Any]) -> str:
+    head = {"typ": kind, "alg": keys.algorithm(signer.public_key), "kid": kid}
+    message = ".".join(text(json.dumps(part, separators=(",", ":")).encode()) for part in (head, claims))
+    return f"{message}.{text(signer.sign(message.encode()))}"
+
+
+def verified(token: object, kind: str, key: keys.PublicKey, code: str) -> Claims:
+    """The claims of a message that this key signed."""
+    header(token, kind, code)
+    try:
+        found = json.loads(jws.deserialize_compact(str(token), keys.jose(key), [keys.algorithm(key)]).payload)
+    except (JoseError, ValueError) as error:
+        raise Refused(code, "the signature is not the key's") from error
+    if not isinstance(found, dict):
+        raise Refused(code, "its payload is no object")
+    return found
+
+
+def encrypted(key: keys.PublicKey, kind: str, kid: str, plaintext: bytes, **more: str) -> str:
+    head = {"typ": kind, "alg": _agreement(key), "enc": "A256GCM", "kid": kid, **more}
+    return jwe.encrypt_compact(head, plaintext, keys.jose(key), algorithms=[_agreement(key), "A256GCM"])
+
+
+def decrypted(token: object, kind: str, key: PrivateKey, code: str) -> bytes:
+    header(token, kind, code)
+    try:
+        found = jwe.decrypt_compact(str(token), keys.jose(key), algorithms=[_agreement(key), "A256GCM"]).plaintext
+    except (JoseError, ValueError) as error:
+        raise Refused(code, "it is not encrypted to this key") from error
+    return found or b""
+
+
+def _agreement(key: keys.PublicKey | PrivateKey) -> str:
+    return "RSA-OAEP-256" if isinstance(key, (rsa.RSAPublicKey, rsa.RSAPrivateKey)) else "ECDH-ES+A256KW"
+
+
+def number(claims: Mapping[str, Any], name: str, code: str) -> int:
+    value = claims.get(name)
+    if type(value) is not int or not 0 <= value < 2**53:
+        raise Refused(code, f"{name} is no number")
+    return value
+
+
+def string(claims: Mapping[str, Any], name: str, code: str) -> str:
+    value = claims.get(name)
+    if not isinstance(value, str):
+        raise Refused(code, f"{name} is no text")
+    return value
+
+
+# ---- proofs (3.3)
+
+
+def proof(signer: keys.Signer, device: str, audience: str, nonce: str, now: int, **claims: Any) -> str:
+    return signed(signer, PROOF, device, {"aud": audience, "nonce": nonce, "iat": now, **claims})
+
+
+def device_of(token: object, kind: str = PROOF) -> str:
+    """The device that a message says it is from."""
+    return str(header(token, kind, "proof-refused")["kid"])
+
+
+def read_proof(token: object, key: keys.PublicKey, audience: str, now: float) -> Claims:
+    """Its claims; the nonce is still to be spent."""
+    claims = verified(token, PROOF, key, "proof-refused")
+    if claims.get("aud") != audience:
+        raise Refused("proof-refused", "made for another address")
+    if abs(number(claims, "iat", "proof-refused") - now) > CLOCK:
+        raise Refused("proof-refused", "made at another time; is the clock right?")
+    string(claims, "nonce", "proof-refused")
+    return claims
+
+
+# ---- seeds (3.5), and seeds at rest
+
+
+def deliver(seed: codes.Seed, device: str, key: keys.PublicKey, issued: int) -> str:
+    """The seed, encrypted to the device."""
+    words = {"device": device, "seed": text(seed.value), "issued": issued, "step": seed.step, "digits": seed.digits}
+    return encrypted(key, SEED, device, json.dumps(words).encode())
+
+
+def take(token: object, device: str, key: PrivateKey) -> codes.Seed:
+    """The seed that the server sent; refused if it is another device's."""
+    try:
+        words = json.loads(decrypted(token, SEED, key, "malformed"))
+    except ValueError as error:
+        raise Refused("malformed", "the seed's plaintext is no JSON") from error
+    if not isinstance(words, dict) or words.get("device") != device or device_of(token, SEED) != device:
+        raise Refused("malformed", "the seed is another device's")
+    value, digits, step = octets(words.get("seed")), words.get("digits"), number(words, "step", "malformed")
+    known = {name: number(digits, name, "malformed") for name in codes.CHANNELS} if isinstance(digits, dict) else {}
+    if len(value) < 20 or not 15 <= step <= 120 or not known or not all(6 <= length <= 8 for length in known.values()):
+        raise Refused("malformed", "the seed, its step or its digits are out of bounds")
+    return codes.Seed(value, step, known)
+
+
+def seal(seed: bytes, device: str, key: keys.PublicKey, kid: str) -> str:
+    """A seed at rest, encrypted to a storage key; bound to the device, so that rows cannot be exchanged."""
+    return encrypted(key, SEALED, kid, seed, cty=device)
+
+
+def unseal(token: object, device: str, key: PrivateKey) -> bytes:
+    if header(token, SEALED, "unavailable").get("cty") != device:
+        raise Refused("unavailable", "the stored seed is another device's")
+    return decrypted(token, SEALED, key, "unavailable")
+
+
+# ---- cookies (5)
+
+
+@dataclass(frozen=True)
+class Cookie:
+    """An opened cookie, of whom it says it is; its signature is still to be verified by that device's key."""
+
+    device: str
+    token: str
+
+
+@dataclass(frozen=True)
+class WebCode:
+    site: str
+    counter: int
+    code: str
+    issued: int
+
+
+def cookie(signer: keys.Signer, device: str, seed: codes.Seed, cookie_key: Mapping[str, Any], site: str, now: float) -> str:
+    """The cookie of a site at this time; `cookie_key` is the first of the policy."""
+    counter = codes.counter_at(now, seed.step)
+    claims = {"aud": site, "counter": counter, "code": seed.code("web", counter, site), "iat": int(now)}
+    return encrypted(keys.from_jwk(cookie_key), COOKIE, str(cookie_key["kid"]), signed(signer, CODE, device, claims).encode(), cty="JWT")
+
+
+def open_cookie(value: object, cookie_keys: Mapping[str, PrivateKey]) -> Cookie:
+    kid = header(value, COOKIE, "malformed")["kid"]
+    if kid not in cookie_keys:
+        raise Refused("malformed", "encrypted to a key that is not, or no longer, ours")
+    token = decrypted(value, COOKIE, cookie_keys[kid], "malformed").decode("ascii", "replace")
+    return Cookie(device_of(token, CODE), token)
+
+
+def read_cookie(opened: Cookie, key: keys.PublicKey, site: str) -> WebCode:
+    claims = verified(opened.token, CODE, key, "malformed")
+    if claims.get("aud") != site:
+        raise Refused("malformed", "made for another site")
+    return WebCode(site, *(_web(claims)))
+
+
+def _web(claims: Mapping[str, Any]) -> tuple[int, str, int]:
+    return number(claims, "counter", "malformed"), string(claims, "code", "malformed"), number(claims, "iat", "malformed")
+
+
+# ---- policies (8)
+
+
+def policy(signer: keys.Signer, claims: Mapping[str, Any]) -> str:
+    return signed(signer, POLICY, str(keys.jwk(signer.public_key)["kid"]), claims)
+
+
+def read_policy(token: object, policy_keys: Iterable[Mapping[str, Any]], now: float, least_serial: int = 0) -> Claims:
+    """The policy, if one of these keys signed it, and it is no older than what was seen before."""
+    kid = header(token, POLICY, "malformed")["kid"]
+    key = next((words for words in policy_keys if words.get("kid") == kid), None)
+    if key is None:
+        raise Refused("malformed", "the policy is signed by an unknown key")
+    claims = verified(token, POLICY, keys.from_jwk(key), "malformed")
+    if number(claims, "serial", "malformed") < least_serial:
+        raise Refused("malformed", "the policy is older than the one before")
+    if number(claims, "expires", "malformed") < now:
+        raise Refused("malformed", "the policy has expired")
+    return claims
