@@ -13,6 +13,7 @@ from ansible_collections.certlogon.core.tests.unit.compliance.domain_facts impor
     Change,
     Words,
     add_certificate,
+    add_template,
     into,
     judged,
     of_family,
@@ -43,6 +44,14 @@ def replica(**changes: Any) -> Change:
 
 def sign_with(der: bytes) -> Change:
     return lambda words: words["enrollment_services"][0].update(certificates=[add_certificate(words, der)])
+
+
+def publish(name: str) -> Change:
+    def change(words: Words) -> None:
+        add_template("WebOnly", "WebServer")(words)
+        words["enrollment_services"][0]["templates"] = [name]
+
+    return change
 
 
 ROGUE = pki.certificate("Rogue")
@@ -112,6 +121,8 @@ CASES: dict[str, list[Case]] = {
         ([], "pass", "", {}),
         ([empty("ntauth")], "fail", "not in the NTAuth store", {"sha256": sha256(CA)}),
         ([gone("ntauth")], "fail", "shows no NTAuth store", {}),
+        ([empty("ntauth"), publish("WebOnly")], "pass", "", {}),
+        ([empty("ntauth"), publish("Hidden")], "fail", "not in the NTAuth store", {}),
         ([sign_with(pki.certificate("Issuing", "Root", generation=1))], "fail", "newest certificate", {}),
         ([unread("stores")], "unknown", "stores", {}),
     ],

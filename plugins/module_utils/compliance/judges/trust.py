@@ -17,6 +17,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.compliance.judges.d
     failure,
 )
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import Facts, Verdict, failed, passed, unknown
+from ansible_collections.certlogon.core.plugins.module_utils.directory.template_weaknesses import logs_on
 
 Parameters = Mapping[str, Any]
 Judge = Callable[[Facts, Parameters], Iterator[Verdict]]
@@ -155,6 +156,9 @@ def _of_services(store: str) -> Judge:
             found = [one for one in map(certificates.get, service["certificates"]) if one]
             if service["name"].casefold() in exempt or not found:
                 continue
+            if store == "ntauth" and not _logs_on(facts, service):
+                yield passed(subject, "It publishes no template whose certificates log on.")
+                continue
             newest = max(found, key=lambda one: one.not_before)
             if newest.sha256 in entries:
                 yield passed(subject)
@@ -165,6 +169,12 @@ def _of_services(store: str) -> Judge:
                 yield failure(subject, f"The CA's newest certificate is not in {_WORDS[store]}.", described(newest))
 
     return judge
+
+
+def _logs_on(facts: Facts, service: Mapping[str, Any]) -> bool:
+    """Whether it may issue certificates for logon; a template that cannot be seen may be one."""
+    words = {template["name"].casefold(): template["words"] for template in facts["templates"]}
+    return any(name.casefold() not in words or logs_on(words[name.casefold()]) for name in service["templates"])
 
 
 service_in_ntauth = _of_services("ntauth")
