@@ -87,6 +87,13 @@ def sha1() -> LogonCertificate:
     return found
 
 
+def malformed() -> LogonCertificate:
+    """One that is read here, and refused by who looks at more of it."""
+    extension = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.15"), b"\x30")
+    builder = x509.CertificateBuilder(name("Issuing CA"), name("Alice"), CA_KEY.public_key(), 9, NOW, NOW + datetime.timedelta(9))
+    return read(builder.add_extension(extension, False).sign(CA_KEY, hashes.SHA256()).public_bytes(Encoding.DER))
+
+
 ALICE = Account("alice", SID, UPN, "alice@corp.example")
 AUTHORITIES = observer.logon_authorities([authority()])
 UNREAD = Unread("access denied", "Read cACertificate of CN=NTAuthCertificates").words()
@@ -128,6 +135,7 @@ CASES: dict[str, list[Any]] = {
         row(having(cert(days=-1)), ""),
         row(having(cert(), enabled=False), ""),
         row(replace(ALICE, unreadable=["userCertificate[0] is truncated DER"]), "unknown", {"account": "alice"}),
+        row(having(malformed(), mappings=[SKI]), "unknown", {"sid": SID}, "malformed"),
     ],
     "account-certificate-sid": [
         row(having(cert(SID)), "pass"),

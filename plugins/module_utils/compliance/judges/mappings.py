@@ -110,8 +110,12 @@ def bound(account: Account, facts: Facts, parameters: Mapping[str, Any]) -> Verd
     """Of certificates that log on today: is the account named by the CA, or the certificate by the account?"""
     found = []
     for certificate in _in_use(account, facts):
-        if certificate.sid or certificate.sid_names or _mapped(account, certificate):
+        mapped = bool(certificate.sid or certificate.sid_names) or _mapped(account, certificate)
+        if mapped:
             found.append(PASSED)
+        elif mapped is None:
+            text = f"Whether a mapping of {account.name} names the certificate {certificate.serial_number} cannot be told: it is malformed."
+            found.append(unknown(f"{account.name}: certificate {certificate.serial_number}", text, **account.evidence))
         else:
             found.append(
                 _failed(
@@ -373,12 +377,15 @@ def _expired(certificate: LogonCertificate, facts: Facts) -> bool:
     return certificate.not_after < _moment(facts.now)
 
 
-def _mapped(account: Account, certificate: LogonCertificate) -> bool:
-    """Whether a strong mapping of the account names this certificate."""
+def _mapped(account: Account, certificate: LogonCertificate) -> bool | None:
+    """Whether a strong mapping of the account names this certificate; None where it is malformed in what was not looked at before."""
     wanted = {plain_mapping(value) for value in account.mappings if (mapping := _classified(value)) is not None and mapping.strong}
     if not wanted:
         return False
-    whole = certificates.load_one(certificate.der)
+    try:
+        whole = certificates.load_one(certificate.der)
+    except FormatError:
+        return None
     for make in _FORMS.values():
         try:
             if plain_mapping(make(whole)) in wanted:
