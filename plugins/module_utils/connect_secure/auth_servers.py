@@ -167,7 +167,7 @@ class AuthServers(Resource[ApplianceSession, Servers]):
 
 
 def _item(entry: Words) -> xml_import.Item:
-    words = _after(entry, None, "replaced")
+    words = desired(entry, None, "replaced")
     given = {**entry, str(words["type"]): entry.get(words["type"]) or {"user_name_template": user_name_template.DEFAULT}}
     return xml_import.Item("auth_server", words, words, tidy(given))
 
@@ -237,7 +237,7 @@ def _unknown_variables(params: Mapping[str, Any]) -> Iterator[str]:
             yield f"{entry['name']}: certificate.user_name_template: {problem}"
 
 
-def _after(entry: Words, have: Words | None, state: str) -> Words:
+def desired(entry: Words, have: Words | None, state: str) -> Words:
     """The server as it has to become, without secrets."""
     kind = str((have or {}).get("type") or _type(entry))
     given = {name: value for name, value in (entry.get(kind) or {}).items() if name != SECRETS.get(kind)}
@@ -274,7 +274,7 @@ def _change(entry: Words, state: str, current: Servers) -> Change | None:
         raise UserError(f"type: is missing, and there is no such server yet; it is one of {', '.join(TYPES)}")
     if have and kind and have["type"] != kind:
         raise UserError(f"type: is {have['type']} and cannot become {kind}; give the new server another name, or delete this one first")
-    after = _after(entry, have, state)
+    after = desired(entry, have, state)
     kind = after["type"]
     secret = (entry.get(kind) or {}).get(SECRETS.get(kind, ""))
     _refuse_incomplete(after, kind, new=have is None, secret=secret)

@@ -152,7 +152,7 @@ class AuthenticationRealms(Resource[ApplianceSession, Realms]):
 
 
 def _item(entry: Words) -> xml_import.Item:
-    words = _after(entry, None, "replaced")
+    words = desired(entry, None, "replaced")
     given = {**tidy(entry), "role_mapping_rules": words["role_mapping_rules"]}
     return xml_import.Item(f"{words['kind']}_realm", words, words, given)
 
@@ -197,7 +197,7 @@ def _wrong(entry: Words) -> Iterator[str]:
         yield "certificate_restriction.rules: mean nothing with mode none; choose optional or required"
 
 
-def _after(entry: Words, have: Words | None, state: str) -> Words:
+def desired(entry: Words, have: Words | None, state: str) -> Words:
     """The realm as it has to become."""
     given = {**entry, "role_mapping_rules": entry.get("role_mapping_rules")}
     base = have if have and state == "merged" else {}
@@ -235,7 +235,7 @@ def _change(entry: Words, name: str, state: str, current: Realms) -> Change | No
     if state == "deleted":
         return Change(name, have, None, Edit(shape, entry["name"], describe, have, None)) if have else None
     _refuse_ambiguous(have)
-    after = _after(entry, have, state)
+    after = desired(entry, have, state)
     if after == have:
         return None
     members = body(shape, have or {}, after, element.wire if element else {})

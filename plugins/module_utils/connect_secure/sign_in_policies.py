@@ -108,7 +108,7 @@ class SignInPolicies(Resource[ApplianceSession, Policies]):
         change.details.apply(session)
 
     def render(self, params: Mapping[str, Any]) -> list[Words]:
-        wanted = [_after(entry, None, "replaced") for entry in params["config"]]
+        wanted = [desired(entry, None, "replaced") for entry in params["config"]]
         return xml_import.rendered(
             params, [xml_import.Item("sign_in_policy", words, policy_members(words), policy_members(words)) for words in wanted]
         )
@@ -129,7 +129,7 @@ def _wrong(entry: Words, state: str) -> Iterator[str]:
             yield f"realms: {name!r} is listed twice"
 
 
-def _after(entry: Words, have: Words | None, state: str) -> Words:
+def desired(entry: Words, have: Words | None, state: str) -> Words:
     """The policy as it has to become."""
     base = have if have and state == "merged" else {"kind": (have or {}).get("kind", "user"), "realms": [], "enabled": True}
     given = entry.get("realms")
@@ -162,7 +162,7 @@ def _change(entry: Words, state: str, current: Policies) -> Change | None:
         return Change(entry["url"], have, None, Edit(current.shape, entry["url"], describe, have, None)) if have else None
     if have and entry.get("kind") and entry["kind"] != have["kind"]:
         raise UserError(f"kind: is {have['kind']} and cannot become {entry['kind']}; delete it first (state deleted)")
-    after = _after(entry, have, state)
+    after = desired(entry, have, state)
     if after == have:
         return None
     members = body(current.shape, policy_members(have) if have else {}, policy_members(after), element.wire if element else {})
