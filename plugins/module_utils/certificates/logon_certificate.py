@@ -233,7 +233,13 @@ def _extensions(found: LogonCertificate, der: bytes, at: int, end: int) -> None:
     if at < end:
         at, end = _inside(der, _inside(der, at, 0xA3, end)[0], 0x30, end)
     while at < end:
-        start, after = _inside(der, at, 0x30, end)
+        # as _inside does, without the call: there are ten in a certificate, and most are passed over
+        size = der[at + 1]
+        if size < 0x80 and der[at] == 0x30 and at + 2 + size <= end:
+            start = at + 2
+            after = start + size
+        else:
+            start, after = _inside(der, at, 0x30, end)
         name = der[start : start + 2 + der[start + 1]]
         if name in _WANTED:
             start += len(name)

@@ -95,7 +95,8 @@ def load(folder: Path = FOLDER) -> Catalogue:
     for file in sorted(folder.glob("*.yml")):
         content = file.read_bytes()
         digest.update(content)
-        families.append(_family(file.name, yaml.safe_load(content)))
+        # the loader in C reads seven times as fast, and every task of a report loads the catalogue
+        families.append(_family(file.name, yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))))
     problems = Problems()
     seen: set[str] = set()
     for control in (control for family in families for control in family.controls):
