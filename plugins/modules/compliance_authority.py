@@ -49,6 +49,11 @@ options:
       - Folder on the CA host in which backups of the CA's key are kept. Without it their age is unknown.
     type: str
     default: ""
+  issued:
+    description:
+      - Judge every valid certificate of the CA's database too, which takes a round to the host for each 500 of them.
+    type: bool
+    default: false
   timeout:
     description:
       - Seconds to wait for the server of the CA's certificate.
