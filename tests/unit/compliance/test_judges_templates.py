@@ -129,6 +129,7 @@ CASES: dict[str, list[Case]] = {
         ([give("(A;CIID;WP;;;WD)")], "fail", "Everyone", {}),
         ([give(f"(A;;GA;;;{HELPDESK})")], "pass", "", {}),
         ([unread("enrollment_services")], "pass", "", {}),
+        ([hide_attributes], "pass", "", {}),
         *HIDDEN,
     ],
     "template-esc9": [

@@ -146,6 +146,7 @@ CASES: dict[str, list[Case]] = {
         ),
         ([replica(differences=[{"dn": "CN=X", "what": "missing", "attributes": []}], count=1)], "fail", "It does not have CN=X", {}),
         ([replica(differences=[{"dn": "CN=X", "what": "extra", "attributes": []}], count=1)], "fail", "It has CN=X", {}),
+        ([replica(count=7)], "fail", "7 more objects differ", {"count": 7}),
         ([replica(answered=False, error="timed out")], "unknown", "It did not answer: timed out", {}),
     ],
 }

@@ -12,6 +12,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.directory.exposure 
 from ansible_collections.certlogon.core.plugins.module_utils.directory.security import Sid
 from ansible_collections.certlogon.core.plugins.module_utils.directory.template_weaknesses import (
     Weakness,
+    controllable,
     issued_at_once,
     logs_on,
     takes_agent,
@@ -31,14 +32,17 @@ def _subject(template: Template) -> str:
 
 def _judged(facts: Facts) -> Iterator[tuple[Template, Exposure | Verdict]]:
     """Each template with what anybody may do; where the account was not shown what matters, with the verdict unknown."""
-    anybody = Anybody(facts)
-    for template, exposure in exposed(facts["templates"], _subject, anybody):
-        if template["unread"] and not isinstance(exposure, Verdict):
-            attributes = ", ".join(template["unread"])
-            message = f"The directory does not show {attributes} of it to this account."
-            yield template, unknown(_subject(template), message, right=f"Read all properties on {template['dn']}")
-        else:
-            yield template, exposure
+    for template, exposure in _access(facts):
+        yield template, _unshown(template) if template["unread"] and not isinstance(exposure, Verdict) else exposure
+
+
+def _access(facts: Facts) -> Iterator[tuple[Template, Exposure | Verdict]]:
+    return exposed(facts["templates"], _subject, Anybody(facts))
+
+
+def _unshown(template: Template) -> Verdict:
+    message = f"The directory shows this account no {', '.join(template['unread'])} of it, which every template has."
+    return unknown(_subject(template), message, right=f"Read all properties on {template['dn']}")
 
 
 def _linked(facts: Facts) -> dict[str, str]:
@@ -75,13 +79,15 @@ def _of(esc: str) -> Callable[[Facts, Parameters], Iterator[Verdict]]:
         services = published(facts) if esc != "ESC4" or facts.read("enrollment_services") else {}
         if esc == "ESC13":
             _linked(facts)  # where it was not read, nothing can be said of any template
-        for template, exposure in _judged(facts):
+        for template, exposure in _access(facts) if esc == "ESC4" else _judged(facts):
             publishing = services.get(template["name"].casefold(), [])
             if esc != "ESC4" and not publishing:
                 yield passed(_subject(template), "No CA publishes it.")
             elif isinstance(exposure, Verdict):
                 yield exposure
-            elif found := [weakness for weakness in _found(facts, template, exposure) if weakness.esc == esc]:
+            elif found := [
+                one for one in (controllable(exposure) if esc == "ESC4" else _found(facts, template, exposure)) if one.esc == esc
+            ]:
                 yield _failure(facts, template, found, publishing)
             else:
                 yield passed(_subject(template))
@@ -171,9 +177,7 @@ def _card_templates(facts: Facts) -> Iterator[Template | Verdict]:
         if name not in named and (named or name not in services or words["subject_type"] != "user" or "smart_card_logon" not in uses):
             continue
         if template["unread"]:
-            attributes = ", ".join(template["unread"])
-            message = f"The directory does not show {attributes} of it to this account."
-            yield unknown(_subject(template), message, right=f"Read all properties on {template['dn']}")
+            yield _unshown(template)
         else:
             yield template
     for name, written in named.items():

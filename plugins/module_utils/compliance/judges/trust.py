@@ -212,10 +212,12 @@ def replicas(facts: Facts, parameters: Parameters) -> Iterator[Verdict]:
             continue
         if not item["answered"]:
             yield unknown(subject, f"It did not answer: {item['error']}.")
-        elif not item["differences"]:
+        elif not item["count"]:
             yield passed(subject)
         for difference in item["differences"]:
             yield _difference(subject, reference, difference)
+        if more := item["count"] - len(item["differences"]):
+            yield failed(f"{subject}: further objects", f"{more} more objects differ from {reference}.", count=item["count"])
 
 
 def _difference(subject: str, reference: str, difference: Mapping[str, Any]) -> Verdict:
