@@ -101,10 +101,7 @@ def extension_lists(facts: Facts, parameters: Parameters) -> Iterator[Verdict]:
             message = "; ".join(problems)
             yield failed(known.subject(policy), f"{message[0].upper()}{message[1:]}.", **evidence)
         elif said.get("unread"):
-            path, reason = next(iter(said["unread"].items()))
-            yield unknown(
-                known.subject(policy), f"What content it has could not be read: {path}: {reason}.", right=f"Read on {policy['folder']}"
-            )
+            yield _unread_files(known.subject(policy), policy, said)
         else:
             yield passed(known.subject(policy))
 
@@ -138,10 +135,7 @@ def sysvol_permissions(facts: Facts, parameters: Parameters) -> Iterator[Verdict
         if there is None:
             yield _unshown(known, policy)
         elif disk is None:
-            reason = folder["descriptor_problem"] or "it was not shown"
-            yield unknown(
-                subject, f"The permissions of its folder could not be read: {reason}.", right=f"Read Permissions on {policy['folder']}"
-            )
+            yield _unread_folder(subject, policy, folder)
         else:
             problem = _samba_problem(there, disk) if known.domain.is_samba else _windows_problem(known, there, disk)
             evidence = {"nTSecurityDescriptor": _sddl(known, there), "folder": _sddl(known, disk)}
@@ -211,13 +205,12 @@ def _written(facts: Facts, counts: Any, who: str) -> Iterator[Verdict]:
             yield failed(subject, f"{told}: and with it every computer and user that the policy reaches.", who=listed)
         elif there is None:
             yield _unshown(known, policy)
-        elif below is None and (folder is None or folder["present"]):
-            reason = folder["descriptor_problem"] if folder else facts["policy_folders"]
-            yield unknown(
-                subject, f"The permissions of its folder could not be read: {reason}.", right=f"Read Permissions on {policy['folder']}"
-            )
-        else:
+        elif folder is not None and (below is not None or not folder["present"]):
             yield passed(subject)
+        elif folder is not None:
+            yield _unread_folder(subject, policy, folder)
+    if disk is None:
+        facts["policy_folders"]  # says why it is not there
 
 
 def _unshown(known: View, policy: Words) -> Verdict:

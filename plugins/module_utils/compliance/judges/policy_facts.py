@@ -84,8 +84,10 @@ class View:
         """A site, the domain or a unit, in the words of inventories."""
         return self.domain.target_word(dn)
 
-    def name(self, sid: Sid | str) -> str:
-        return str(self._facts["policy_names"].get(str(sid), sid))
+    def name(self, sid: Sid) -> str:
+        """What people call a principal; the SID where its name was not found out."""
+        names = self._facts["policy_names"] if self._facts.read("policy_names") else {}
+        return str(names.get(str(sid), sid))
 
     def meant(self, declared: Words) -> list[Words]:
         """The policies of the domain that an entry of the inventory means."""
