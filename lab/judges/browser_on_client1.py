@@ -222,6 +222,7 @@ class Page:
         self.deadline = deadline
         self.number = 0
         self.answers: dict[int, dict[str, Any]] = {}
+        self.events: list[dict[str, Any]] = []
         self.pending = b""
         target = self._target(port)
         self.socket = socket.create_connection(("127.0.0.1", port), deadline.left)
@@ -288,7 +289,7 @@ class Page:
         self.pending += data
 
     def _read(self, seconds: float) -> None:
-        """Frames until there is none whole; what is no answer is an event, which nobody here waits for."""
+        """Frames until there is none whole; what is no answer is an event: kept, but nobody here waits for it."""
         whole = self._frame()
         if whole is None:
             self._receive(seconds)
@@ -297,6 +298,8 @@ class Page:
             message = json.loads(whole)
             if "id" in message:
                 self.answers[message["id"]] = message.get("result", {})
+            else:
+                self.events.append(message)
             whole = self._frame()
 
     def _frame(self) -> bytes | None:

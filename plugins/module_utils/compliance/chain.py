@@ -241,7 +241,7 @@ class _Chain:
             for result in control["results"]
         ]
         most = max(counts, default=0)
-        self._node("card", "card", "Cards", "as the computers' policies let them in", self._state(("card", "")).state)
+        self._node("card", "card", "Cards", "on the computers", self._state(("card", "")).state)
         if gates:
             self._node("user", "user", "Users", f"{most:,} judged" if most else "their logon", self._state(("user", "")).state)
 
@@ -286,7 +286,7 @@ class _Chain:
             key = f"crl/{issuer}"
             judged = self._state(("crl", issuer))
             ends = [crl["next_update"] for crl in copies if crl.get("next_update")]
-            self._node(key, "crl", f"CRL of {_short(issuer)}", f"until {min(ends)[:16].replace('T', ' ')}" if ends else "", judged.state)
+            self._node(key, "crl", f"CRL of {_short(issuer)}", f"until {min(ends)[:10]}" if ends else "", judged.state)
             authority = self._issuer(issuer)
             if authority:
                 self._edge(authority, key, "revokes in", judged)

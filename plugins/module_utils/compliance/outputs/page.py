@@ -323,9 +323,10 @@ def causes(controls: Sequence[Words]) -> list[Cause]:
         for result in control["results"]:
             own = [finding for finding in result["findings"] if finding["status"] == "unknown"]
             for finding in own:
-                fact = _FACT.match(finding["message"])
-                reason = finding["message"][fact.end() :] if fact else finding["message"]
                 target = result["target"]
+                message = finding["message"].removeprefix(f"{target['name']}: ")
+                fact = _FACT.match(message)
+                reason = message[fact.end() :] if fact else message
                 key = (target["kind"], target["name"], reason, finding["right"])
                 cause = found.setdefault(key, Cause(target, reason, finding["right"]))
                 if len(cause.open) < MOST_OF_RESULT and len(found) <= MOST_ROWS:

@@ -316,12 +316,8 @@ def _spine(chain: Words, numbers: Mapping[tuple[str, str, str], int]) -> Picture
         y += 22
         for node in own:
             picture.place(Box(node, 0, 34.0, y, 314.0, 46.0))
-            leading = [edge for edge in edges if edge["to"] == node["id"]]
             last = y + 23
-            if leading:
-                worst = min(leading, key=lambda edge: STATES.index(edge["status"]))
-                number = numbers.get((worst["status"], worst["message"], worst["control"]), 0)
-                picture.links.append(Link(worst, f"M12 {last:.0f}H34", number, 12.0, last))
+            picture.links += _hanging([edge for edge in edges if edge["to"] == node["id"]], numbers, last)
             y += 54
         y += 12
     first = picture.boxes[0].y + 23 if picture.boxes else 0
@@ -330,6 +326,21 @@ def _spine(chain: Words, numbers: Mapping[tuple[str, str, str], int]) -> Picture
         picture.links.insert(0, Link(spine, f"M34 {first:.0f}H12V{last:.0f}", 0, 0, 0))
     picture.height = y
     return picture
+
+
+def _hanging(leading: Sequence[Words], numbers: Mapping[tuple[str, str, str], int], y: float) -> list[Link]:
+    """The links that lead to a node as one, with the numbers of all that breaks them above each other."""
+    if not leading:
+        return []
+    ranked = sorted(leading, key=lambda edge: STATES.index(edge["status"]))
+    path = f"M12 {y:.0f}H34"
+    broken = {numbers[key]: edge for edge in ranked if (key := (edge["status"], edge["message"], edge["control"])) in numbers}
+    if not broken:
+        return [Link(ranked[0], path, 0, 12.0, y)]
+    shown = list(broken.items())[:4]
+    first = y - 10.5 * (len(shown) - 1)
+    links = [Link(edge, path, number, 12.0, first + 21 * place) for place, (number, edge) in enumerate(shown)]
+    return links[::-1]
 
 
 def fit(text: str, room: float, size: float) -> str:
