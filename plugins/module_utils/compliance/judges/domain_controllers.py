@@ -425,14 +425,14 @@ def ldap_signing(facts: Facts, _parameters: Parameters) -> Verdicts:
     policy = facts["ldap_policy"]
     if policy["kind"] == SAMBA:
         value = policy["ldap server require strong auth"]
-        evidence = {"ldap server require strong auth": value}
+        evidence: dict[str, Any] = {"ldap server require strong auth": value}
         if _strong_auth(value) == "no":
             yield failed(_subject(facts), "The directory takes passwords and unsigned sessions without encryption", **evidence)
         else:
             yield passed(_subject(facts), **evidence)
         return
     value = policy.get("LDAPServerIntegrity")
-    evidence: dict[str, Any] = {"LDAPServerIntegrity": value}
+    evidence = {"LDAPServerIntegrity": value}
     if value == 2:
         yield passed(_subject(facts), **evidence)
     elif value is None:
@@ -442,28 +442,28 @@ def ldap_signing(facts: Facts, _parameters: Parameters) -> Verdicts:
             **evidence,
         )
     else:
-        yield failed(_subject(facts), "The directory takes sessions that are not signed, which can be relayed", **evidence)    evidence = 
+        yield failed(_subject(facts), "The directory takes sessions that are not signed, which can be relayed", **evidence)
 
 
 def channel_binding(facts: Facts, _parameters: Parameters) -> Verdicts:
     policy = facts["ldap_policy"]
     if policy["kind"] == SAMBA:
         value = policy["ldap server require strong auth"]
-        evidence = {"ldap server require strong auth": value}
+        evidence: dict[str, Any] = {"ldap server require strong auth": value}
         if _strong_auth(value) in ("yes", "allow_sasl_over_tls"):
             yield passed(_subject(facts), "A sign-in over TLS without its channel binding is refused", **evidence)
         else:
             yield failed(_subject(facts), "A sign-in that is relayed to LDAPS is taken", **evidence)
         return
     value = policy.get("LdapEnforceChannelBinding")
-    evidence: dict[str, Any] = {"LdapEnforceChannelBinding": value}
+    evidence = {"LdapEnforceChannelBinding": value}
     if value == 2:
         yield passed(_subject(facts), **evidence)
     elif value is None:
         yield unknown(_subject(facts), "nothing is set by policy, and what this Windows does then is not known here", **evidence)
     else:
         what = "is not asked for" if value == 0 else "is only asked of clients that have it"
-        yield failed(_subject(facts), f"Channel binding {what}, so a sign-in can be relayed to LDAPS", **evidence)    evidence = 
+        yield failed(_subject(facts), f"Channel binding {what}, so a sign-in can be relayed to LDAPS", **evidence)
 
 
 def _strong_auth(value: Any) -> str:
