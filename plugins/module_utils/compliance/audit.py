@@ -47,8 +47,8 @@ _ALWAYS = (_EXPIRED,)
 
 Words = dict[str, Any]
 Parameters = Mapping[str, Mapping[str, Any]]
-Locate = Callable[[Target, Sequence[str]], Mapping[str, Any] | None]  # pylint: disable=unsupported-binary-operation
-"""File and line of the inventory where one of these variables is set for a target."""
+Locate = Callable[[Target, str, Sequence[str]], Mapping[str, Any] | None]  # pylint: disable=unsupported-binary-operation
+"""File and line of the inventory where one of these variables is set, for a subject of a target."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Setting:
     fail_on: str = "high"
     annex: Callable[[str], Iterable[Verdict]] = lambda name: ()
     annex_file: str = "findings.csv"
-    locate: Locate = lambda target, variables: None
+    locate: Locate = lambda target, subject, variables: None
 
 
 def audit(catalogue: Catalogue, observations: Sequence[Observation], expected: Sequence[Expected], setting: Setting) -> Words:
@@ -100,6 +100,24 @@ def audit(catalogue: Catalogue, observations: Sequence[Observation], expected: S
         "crls": _with_target(observations, "crls"),
     }
     return {**report, "chain": chain(report, _published(observations))}
+
+
+def all_findings(
+    catalogue: Catalogue, observations: Sequence[Observation], report: Mapping[str, Any], setting: Setting
+) -> Iterator[tuple[Words, Words, Words]]:
+    """(control, target, finding) of everything that did not pass, also of what the report only counts."""
+    audited = _Audit(catalogue, setting)
+    controls = {control.id: control for control in catalogue.controls}
+    by_target = {observation.target: observation for observation in observations}
+    for words in report["controls"]:
+        for result in words["results"]:
+            if not result["annex"]:
+                yield from ((words, result["target"], finding) for finding in result["findings"])
+                continue
+            control, seen = controls[words["id"]], by_target[Target(**result["target"])]
+            listed = next(found.verdicts for found in seen.results(controls) if found.control is control)
+            for verdict in audited.of_annex(seen, control, listed):
+                yield words, result["target"], audited.finding(control, seen.target, verdict)
 
 
 def fails(report: Mapping[str, Any], *, unknown_fails: bool) -> bool:
@@ -145,10 +163,12 @@ class _Audit:
                 judged = judging.judge([control], facts, self._setting.parameters)[0]
                 yield self._result(control, seen.target, judged.verdicts, judged.passes)
 
+    def of_annex(self, seen: Observation, control: Control, listed: Sequence[Verdict]) -> Iterable[Verdict]:
+        name = seen.annexes.get(control.id)
+        return _all(self._setting.annex(name), listed) if name else listed
+
     def _of_stream(self, result: judging.Result, seen: Observation) -> Words:
-        verdicts: Iterable[Verdict] = result.verdicts
-        if name := seen.annexes.get(result.control.id):
-            verdicts = _all(self._setting.annex(name), result.verdicts)
+        verdicts = self.of_annex(seen, result.control, result.verdicts)
         found = self._result(result.control, seen.target, verdicts, limit=LISTED)
         found["counts"]["pass"] = result.counts["pass"]
         for status in ("fail", "unknown"):
@@ -170,7 +190,7 @@ class _Audit:
         unlisted: list[str] = []
         marks: set[str] = set()
         for verdict in verdicts:
-            finding = self._finding(control, target, verdict)
+            finding = self.finding(control, target, verdict)
             counts[finding["status"]] += 1
             seen[verdict.status] += 1
             changes[finding["change"]] += 1
@@ -218,7 +238,7 @@ class _Audit:
     def waivers(self) -> list[Words]:
         return [{**waiver.words(), "used": self._used[waiver.name], "expired": waiver.expired(self._today)} for waiver in self._waivers]
 
-    def _finding(self, control: Control, target: Target, verdict: Verdict) -> Words:
+    def finding(self, control: Control, target: Target, verdict: Verdict) -> Words:
         baseline = self._setting.baseline
         mark = fingerprint(control.id, target, verdict.subject)
         waiver = self._waiver(control, target, verdict) if verdict.status == "fail" else None
@@ -249,7 +269,7 @@ class _Audit:
         if target.kind == "waivers" and self._setting.waivers:
             line = next((one.line for one in self._waivers if one.name == finding["subject"]), None)
             return {"file": self._setting.waivers.file, "line": line} if line else None
-        found = self._setting.locate(target, finding["variables"] or control.remedy.variables)
+        found = self._setting.locate(target, finding["subject"], finding["variables"] or control.remedy.variables)
         return dict(found) if found else None
 
 

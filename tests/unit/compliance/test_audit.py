@@ -238,12 +238,12 @@ def test_judges_see_the_baseline_and_the_other_targets(catalogue, monkeypatch):
 def test_locations_come_from_the_inventory(catalogue):
     asked = []
 
-    def locate(target, variables):
-        asked.append((target, list(variables)))
+    def locate(target, subject, variables):
+        asked.append((target, subject, list(variables)))
         return {"file": "group_vars/all.yml", "line": 3}
 
     report = run(catalogue, seen(roots=[("root A", "fail")]), locate=locate)
-    assert asked == [(CORP, ["certlogon_trusted_certificates"])]
+    assert asked == [(CORP, "root A", ["certlogon_trusted_certificates"])]
     assert results(report, "fake-roots")["corp.example"]["findings"][0]["location"] == {"file": "group_vars/all.yml", "line": 3}
 
 
