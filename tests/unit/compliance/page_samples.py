@@ -158,7 +158,8 @@ class Builder:
         error = self.unanswered.get(name, "")
         asked = {"domain": {"bind": 3, "search": 41, "read": 18}, "connect_secure": {"login": 1, "GET": 23}}.get(kind, {"GET": 2})
         return {
-            "kind": kind, "name": name, "at": None if error else STARTED, "ended": None if error else ENDED, "account": "CORP\\auditor" if kind != "crls" else "",
+            "kind": kind, "name": name, "at": None if error else STARTED, "ended": None if error else ENDED,
+            "account": "CORP\\auditor" if kind != "crls" else "",
             "servers": [] if error else [name], "answered": not error, "error": error, "asked": {} if error else asked,
         }  # fmt: skip
 
@@ -323,7 +324,7 @@ def ordinary() -> dict[str, Any]:
         builder.say(
             "account-weak-mapping", DOMAIN[1], f"CN=User {number:05},OU=Sales,DC=corp,DC=example", "fail",
             "The account is mapped by issuer and subject name only.", change="new" if number < 3 else "still",
-            evidence={"altSecurityIdentities": [f"X509:<I>DC=example,DC=corp,CN=Old CA<S>CN=User {number:05}"], "form": "issuer and subject"},
+            evidence={"altSecurityIdentities": [f"X509:<I>DC=example,DC=corp,CN=Old CA<S>CN=User {number:05}"], "form": "names"},
         )  # fmt: skip
     return builder.report()
 

@@ -9,6 +9,7 @@ import datetime
 import hashlib
 import html.parser
 import re
+from itertools import pairwise
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_is_well_formed_with_unique_ids_and_headings_in_steps(pages, name):
     assert len(ids) == len(set(ids))
     levels = [int(tag[1]) for tag, _attributes in parsed.elements if re.fullmatch(r"h\d", tag)]
     assert levels[0] == 1 and levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLES if name != "hostile"])
@@ -289,8 +290,8 @@ def test_boxes_do_not_overlap_and_stay_inside(name):
     chain = getattr(samples, name)()["chain"]
     for picture in page_chain.pictures(chain):
         for number, box in enumerate(picture.boxes):
-            assert -1 <= box.x and box.x + box.width <= picture.width + 1, (picture.name, box)
-            assert 0 <= box.y and box.y + box.height <= picture.height + 1
+            assert box.x >= -1 and box.x + box.width <= picture.width + 1, (picture.name, box)
+            assert box.y >= 0 and box.y + box.height <= picture.height + 1
             for other in picture.boxes[:number]:
                 apart = box.x >= other.x + other.width or other.x >= box.x + box.width
                 assert apart or box.y >= other.y + other.height or other.y >= box.y + box.height, (picture.name, box.label, other.label)
