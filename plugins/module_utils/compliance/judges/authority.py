@@ -13,6 +13,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.compliance.model im
 from ansible_collections.certlogon.core.plugins.module_utils.directory.exposure import is_anybody
 from ansible_collections.certlogon.core.plugins.module_utils.directory.security import Sid
 from ansible_collections.certlogon.core.plugins.module_utils.directory.template_weaknesses import AGENT, is_any_purpose, purposes
+from ansible_collections.certlogon.core.plugins.module_utils.directory.template_words import parse_period
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError
 
 Parameters = Mapping[str, Any]
@@ -31,6 +32,7 @@ PENDING_FIRST = 0x100
 
 HOURS = {"minute": 1 / 60, "hour": 1.0, "day": 24.0, "week": 168.0, "month": 30 * 24.0, "year": 365 * 24.0}
 
+TICKS_OF_AN_HOUR = 36_000_000_000
 SOFTWARE_PROVIDERS = ("microsoft ",)
 YUBIHSM_PROVIDER = "yubihsm"
 
@@ -292,7 +294,8 @@ def key_storage(facts: Facts, _parameters: Parameters) -> Verdicts:
     """ESC12."""
     provider = facts["key"]["provider"]
     evidence: dict[str, Any] = {"provider": provider}
-    if provider.casefold().startswith(SOFTWARE_PROVIDERS):
+    # what comes before the # is the algorithm
+    if provider.rpartition("#")[2].casefold().startswith(SOFTWARE_PROVIDERS):
         yield passed(_name(facts), "The key is kept by Windows itself", **evidence)
     elif YUBIHSM_PROVIDER in provider.casefold():
         evidence["AuthKeysetPassword"] = "there is one" if facts["yubihsm"]["password"] else "there is none"
@@ -366,7 +369,7 @@ def outlives(facts: Facts, _parameters: Parameters) -> Verdicts:
     if certificate is None:
         return
     longest, because = _hours(facts["validity"]) or 0.0, "ValidityPeriod"
-    of_templates = [(_hours(one["words"].get("validity")) or 0.0, str(one["name"])) for one in _templates(facts) or ()]
+    of_templates = [(_template_hours(one["words"].get("validity")), str(one["name"])) for one in _templates(facts) or ()]
     if of_templates and max(of_templates)[0] < longest:
         longest, because = max(of_templates)
     left = (_time(certificate["not_after"]) - facts.now).total_seconds() / 3600
@@ -606,6 +609,14 @@ def _hours(period: str | None) -> float | None:
         return None
     words = period.split()
     return sum(int(count) * HOURS[unit.rstrip("s")] for count, unit in zip(words[::2], words[1::2], strict=True))
+
+
+def _template_hours(period: str | None) -> float:
+    """A template's validity in the words of its options, such as `1y`; 0 where it has none that is one."""
+    try:
+        return -int.from_bytes(parse_period(period or ""), "little", signed=True) / TICKS_OF_AN_HOUR
+    except FormatError:
+        return 0.0
 
 
 def _time(text: str) -> datetime:
