@@ -64,7 +64,7 @@ def _leaf(facts: Facts) -> Mapping[str, Any]:
 
 
 def looked_at(facts: Facts, _parameters: Parameters) -> Verdicts:
-    """For each domain controller of the directory, whether this run has looked at it."""
+    """For each domain controller of the directory, whether this run has looked at it; and whether the inventory knows any that is none."""
     there = {str(other["expected"]["host"]).casefold(): other for other in facts.others("domain_controller") if other.read("expected")}
     for one in facts["domain_controllers"]:
         host = one["host"] or one["name"]
@@ -78,6 +78,15 @@ def looked_at(facts: Facts, _parameters: Parameters) -> Verdicts:
             yield unknown(host, "only the domain controller's ports were looked at, for the inventory has no way to its host", **evidence)
         else:
             yield passed(host, **evidence)
+    known = {str(one["host"] or one["name"]).casefold() for one in facts["domain_controllers"]}
+    dns = str(facts["domain"]["dns"]).casefold()
+    for host, other in there.items():
+        if host not in known and str(other["expected"]["domain"]).casefold() == dns:
+            yield failed(
+                host,
+                f"The inventory has it as a domain controller, and the directory of {dns} does not know it as one",
+                known=sorted(known),
+            )
 
 
 # ---- its certificate
@@ -450,7 +459,7 @@ def channel_binding(facts: Facts, _parameters: Parameters) -> Verdicts:
     if policy["kind"] == SAMBA:
         value = policy["ldap server require strong auth"]
         evidence: dict[str, Any] = {"ldap server require strong auth": value}
-        if _strong_auth(value) in ("yes", "allow_sasl_over_tls"):
+        if _strong_auth(value) == "yes":
             yield passed(_subject(facts), "A sign-in over TLS without its channel binding is refused", **evidence)
         else:
             yield failed(_subject(facts), "A sign-in that is relayed to LDAPS is taken", **evidence)
