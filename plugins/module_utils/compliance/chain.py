@@ -105,29 +105,39 @@ class _Chain:
         if family == "trust":
             return ("ntauth", "") if control["id"].startswith("ntauth") else ("trust", self._named(subject))
         if family == "domain_controllers":
+            if control["id"].startswith("dc-ldap"):
+                return None  # of the directory, not of certificates
             return ("dc crl" if "crl" in control["id"] else "dc", target["name"])
         if family == "mappings":
             return ("user", "")
         if family == "group_policy":
             return ("card", "")
         if family == "crls":
-            return ("crl", self._of_crl(subject))
+            whole = subject == target["name"]
+            name = "" if whole else self._of_crl(subject)
+            if control["id"].startswith("certificate"):
+                return ("trust", self._named(subject)) if self._named(subject) else None
+            return ("crl", name) if name or whole else None
         if family in ("connect_secure", "ocserv"):
             part = "gateway crl" if "crl" in control["id"] else "gateway login" if _LOGIN.search(control["id"]) else "gateway"
             return (part, target["name"])
         return None
 
     def _named(self, text: str) -> str:
-        """The id of the CA or root that a text names; the longest name wins."""
+        """The id of the CA or root that a text names: by its thumbprint, or by the longest of the names."""
+        for key, words in self.certificates.items():
+            if words["sha256"][:16] in text:
+                return key
         found = [(len(alias), key) for key, words in self.certificates.items() for alias in words["aliases"] if _names(alias, text)]
         return max(found)[1] if found else ""
 
     def _of_crl(self, subject: str) -> str:
-        for crl in self.report["crls"]:
-            if crl["url"] and crl["url"] in subject:
-                return str(crl["issuer"])
+        """The issuer of the CRL whose address the subject has, or whose CA it names."""
+        found = [(len(crl["url"]), str(crl["issuer"])) for crl in self.report["crls"] if crl["url"] and crl["url"] in subject]
+        if found:
+            return max(found)[1]
         key = self._named(subject)
-        return self.certificates[key]["subject"] if key else ""
+        return str(self.certificates[key]["subject"]) if key else ""
 
     def _state(self, *places: Place) -> _Judged:
         """The worst that was judged of the places; what was said of all of a kind counts for each."""
@@ -281,7 +291,7 @@ class _Chain:
 
     def _crls(self, gates: Sequence[str]) -> None:
         issuing = {self.certificates[key]["subject"] for key in self._issuing()}
-        for issuer in dict.fromkeys(str(crl["issuer"]) for crl in self.report["crls"]):
+        for issuer in dict.fromkeys(str(crl["issuer"]) for crl in self.report["crls"] if crl["issuer"]):
             copies = [crl for crl in self.report["crls"] if crl["issuer"] == issuer]
             key = f"crl/{issuer}"
             judged = self._state(("crl", issuer))

@@ -54,6 +54,31 @@ def test_finding_breaks_its_link_and_no_other(control, target, subject, links):
     assert {(edge["message"], edge["control"]) for edge in edges} == {("It is not so.", control)}
 
 
+@pytest.mark.parametrize(
+    ("control", "subject"),
+    [("dc-ldap-signing", "dc1.corp.example"), ("certificate-cdp", "certificate www.corp.example (0011223344556677)"),
+     ("crl-reachable", "http://elsewhere.example/foreign.crl")],
+)  # fmt: skip
+def test_what_is_of_no_link_breaks_none(control, subject):
+    report = samples.good()
+    family = "40-domain_controllers" if control.startswith("dc") else "70-crls"
+    like = next(each for each in report["controls"] if each["family"] == family)
+    result = {**like["results"][0], "passes": [], "findings": [{"subject": subject, "status": "fail", "message": "It is not so."}]}
+    report["controls"].append({**like, "id": control, "results": [result]})
+    assert broken(chains.chain(report)) == []
+
+
+def test_certificate_is_known_by_its_thumbprint():
+    report = samples.good()
+    root = next(each for each in report["certificates"] if each["use"] == "root")
+    like = next(each for each in report["controls"] if each["id"] == "root-days-left")
+    subject = f"certificate Another Name ({root['sha256'][:16]})"
+    finding = {"subject": subject, "status": "fail", "message": "It is weak."}
+    result = {**like["results"][0], "passes": [], "findings": [finding]}
+    report["controls"].append({**like, "id": "root-weak", "results": [result]})
+    assert broken(chains.chain(report)) == [("Corp Example Root CA", "Corp Example Issuing CA")]
+
+
 @pytest.mark.parametrize(("status", "state"), [("waived", "warn"), ("unknown", "unknown")])
 def test_what_is_waived_or_unknown_breaks_nothing(status, state):
     chain = with_verdict("template-esc1", "corp.example", VPN, status)["chain"]

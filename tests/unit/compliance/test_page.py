@@ -12,6 +12,7 @@ import re
 from itertools import pairwise
 
 import pytest
+import yaml
 
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.outputs import page, page_chain, page_time
 from ansible_collections.certlogon.core.tests.unit.compliance import page_samples as samples
@@ -221,6 +222,18 @@ def test_long_evidence_is_cut_and_says_so():
     found = page.evidence({"members": [f"CN={number}" for number in range(50)], "text": "x" * 5000})
     assert found[0].more == 30 and len(found[0].content) == 20
     assert found[1].content.endswith("3,500 characters more in the JSON report)")
+
+
+def test_waiver_to_copy_is_what_the_file_takes(report):
+    control = report["controls"][0]
+    result = control["results"][0]
+    found = {**result["findings"][1], "owner": ""}
+    text = page.waiver(found, control, result["target"])
+    (words,) = yaml.safe_load(text)
+    assert words == {"control": control["id"], "target": "corp.example", "subject": found["subject"], "owner": None, "reason": None,
+                     "expires": None}  # fmt: skip
+    assert page.waiver({**found, "status": "waived"}, control, result["target"]) == ""
+    assert page.waiver(found, {**control, "id": "waiver-expired"}, result["target"]) == ""
 
 
 # ---- time

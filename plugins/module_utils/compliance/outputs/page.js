@@ -135,12 +135,13 @@
     }
   };
   for (const button of all("[data-copy]")) {
+    const label = button.textContent;
     button.hidden = false;
     button.addEventListener("click", async (event) => {
       event.preventDefault();
       button.textContent = (await copied(button.dataset.copy)) ? "copied" : "not copied";
       button.focus();
-      setTimeout(() => (button.textContent = "copy"), 1500);
+      setTimeout(() => (button.textContent = label), 1500);
     });
   }
 })();

@@ -121,7 +121,7 @@ def _environment() -> Any:
     )
     environment.filters.update(
         evidence=evidence, minute=_minute, cut=cut, lines=diff_lines, link=_link, reference=reference, counted=counted,
-        status=lambda status: STATUS_WORDS.get(status, status), kind=lambda kind: KIND_WORDS.get(kind, (kind,))[0],
+        waiver=waiver, status=lambda status: STATUS_WORDS.get(status, status), kind=lambda kind: KIND_WORDS.get(kind, (kind,))[0],
         use=lambda use: USE_WORDS.get(use, use), count=lambda number: f"{number:,}", number=lambda value: f"{value:g}",
     )  # fmt: skip
     return environment
@@ -167,6 +167,15 @@ def diff_lines(text: str) -> list[tuple[str, str]]:
     """Lines of a diff with what they are: plus, minus, head or same."""
     kinds = {"+": "plus", "-": "minus", "@": "head"}
     return [("head" if line[:3] in ("+++", "---") else kinds.get(line[:1], "same"), line) for line in cut(text).splitlines()]
+
+
+def waiver(finding: Words, control: Words, target: Words) -> str:
+    """What accepts a failure, for the file of waivers: YAML that lacks who, why and until when. Empty for what cannot be accepted."""
+    if finding["status"] != "fail" or control["id"].startswith("waiver-"):
+        return ""
+    names = {"control": control["id"], "target": target["name"], "subject": finding["subject"]}
+    lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in names.items()]
+    return "- " + "\n  ".join([*lines, "owner:", "reason:", "expires:"]) + "\n"
 
 
 @dataclass(frozen=True)
