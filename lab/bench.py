@@ -11,12 +11,12 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lab import settings
+from lab import large_directory, settings
 from lab.errors import LabError
 from lab.labs import Lab
 from lab.progress import Progress
@@ -26,6 +26,10 @@ FOLDER = settings.CHECKOUT / "build/bench"
 PEER_PACKAGES = ["ansible>=12,<13", "python-ldap", "ldap3", "smbprotocol", "pyspnego", "cryptography"]
 BUILD_PACKAGES = ["gcc", "python3-dev", "libldap2-dev", "libsasl2-dev"]
 APPLIANCES_BESIDE = ("appliances-floor", "appliances-uri", "appliances-memory")
+CERTIPY = "certipy-nxc==5.1.0.post1"
+SHARES = (1, 10, 100)
+"""Percent of the large directory that compliance is measured on."""
+
 CONTENDERS = ("certlogon", "community.general", "samba-tool", "floor")
 
 
@@ -99,23 +103,79 @@ def appliances(progress: Progress, *, quick: bool, keep: bool) -> None:
     measured([sys.executable, "-m", "tests.benchmarks.appliances", str(FOLDER)] + ["--quick"] * quick, os.environ)
 
 
-PARTS = {"domain": domain, "certificates": certificates, "site": site, "renewal": renewal, "crl": crl, "appliances": appliances}
-RESULTS = tuple(f"results{part}.json" for part in ("", "-certificates", "-site", "-renewal", "-crl", "-appliances"))
+def compliance(progress: Progress, *, quick: bool, keep: bool) -> None:
+    """The audit of a large directory, and of a hundredth and a tenth of it, beside an independent auditor."""
+    with progress.step(f"the other auditor's own environment ({CERTIPY})"):
+        interpreter = certipy()
+    directories = FOLDER / "directories"
+    directories.mkdir(exist_ok=True, mode=0o700)
+    for share in SHARES[:1] if quick else SHARES:
+        options = ["--share", str(share), "--counts", json.dumps(large_directory.counts(share)), "--certipy", str(interpreter)]
+        on_a_lab(
+            progress,
+            f"{NAME}-compliance",
+            "tests.benchmarks.compliance",
+            options,
+            quick=quick,
+            keep=keep,
+            prepare=lambda lab, share=share: large_directory.fill(lab, share, directories, progress),  # type: ignore[misc]
+        )
 
 
-def on_a_lab(progress: Progress, name: str, module: str, options: list[str], *, quick: bool, keep: bool, ca: bool = False) -> None:
-    """Run a benchmark in a fresh lab of its own."""
+def certipy() -> Path:
+    """An environment with the other auditor, which wants older libraries than ours."""
+    folder = FOLDER / "certipy"
+    stamp = folder / "complete"
+    if not stamp.exists() or stamp.read_text() != CERTIPY:
+        shutil.rmtree(folder, ignore_errors=True)
+        for command in ([sys.executable, "-m", "venv", str(folder)], [str(folder / "bin/python"), "-m", "pip", "install", "-q", CERTIPY]):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise LabError(f"{' '.join(command)} ended with {done.returncode}: {(done.stderr or done.stdout)[-2000:]}")
+        stamp.write_text(CERTIPY)
+    return folder / "bin/python"
+
+
+PARTS = {
+    "domain": domain,
+    "certificates": certificates,
+    "site": site,
+    "renewal": renewal,
+    "crl": crl,
+    "appliances": appliances,
+    "compliance": compliance,
+}
+RESULTS = tuple(f"results{part}.json" for part in ("", "-certificates", "-site", "-renewal", "-crl", "-appliances", "-compliance"))
+
+
+def on_a_lab(
+    progress: Progress,
+    name: str,
+    module: str,
+    options: list[str],
+    *,
+    quick: bool,
+    keep: bool,
+    ca: bool = False,
+    prepare: Callable[[Lab], None] = lambda lab: None,
+) -> None:
+    """Run a benchmark in a fresh lab of its own, which `prepare` has made ready."""
     lab = Lab(name)
     lab.down()
     lab.up(progress, ca=ca)
+    prepare(lab)
     status = lab.status()
-    account = status["accounts"]["administrator"]
+    account, plain = status["accounts"]["administrator"], status["accounts"]["plain.user"]
     environment = os.environ | {
         "CERTLOGON_LAB": name,
         "CERTLOGON_SERVER": status["hosts"]["dc1"]["fqdn"],
         "CERTLOGON_USERNAME": account["upn"],
         "CERTLOGON_PASSWORD": account["password"],
         "CERTLOGON_CA_PATH": status["files"]["ca_bundle"],
+        "CERTLOGON_DOMAIN": status["dns_domain"],
+        "CERTLOGON_ADDRESS": status["hosts"]["dc1"]["address"],
+        "CERTLOGON_PLAIN_USERNAME": plain["upn"],
+        "CERTLOGON_PLAIN_PASSWORD": plain["password"],
     }
     command = [sys.executable, "-m", "lab", "exec", "--name", name, "machine", "--", sys.executable, "-m", module, str(FOLDER), *options]
     try:

@@ -60,13 +60,12 @@ _WANTED = frozenset((_SAN, _EKU, _POLICIES, _SKI, _AKI, _SID))
 _UPN_TYPE, _SID_TYPE = writing.oid(UPN), writing.oid(SID_VALUE)
 _SID_URI = SID_URI.encode()
 _SID_TEXT = re.compile(r"S-1-\d+(-\d+){1,15}", re.ASCII)
-_TIME = re.compile(rb"\d{14}Z")
 
 
 class LogonCertificate:
     """The little that is read of a certificate.
 
-    `issuer` is the DER of the issuer's name; `serial` the serial number's bytes; `not_before` and `not_after` are YYYYMMDDHHMMSSZ, UTC;
+    `issuer` is the DER of the issuer's name; `serial` the serial number's bytes; `not_after` is YYYYMMDDHHMMSSZ, UTC;
     `key` is rsa, ec or another algorithm's object identifier, `key_bits` 0 where they are not known; `signature_hash` is None where there
     is none or it is not known. `sid` is what the security extension says ("" where there is none), `sid_names` what alternative names
     say; `ski` and `aki` are key identifiers, empty where there are none.
@@ -80,7 +79,6 @@ class LogonCertificate:
         "key_bits",
         "logs_on",
         "not_after",
-        "not_before",
         "serial",
         "sid",
         "sid_names",
@@ -95,7 +93,6 @@ class LogonCertificate:
     key_bits: int
     logs_on: bool
     not_after: bytes
-    not_before: bytes
     serial: bytes
     sid: str
     sid_names: tuple[str, ...]
@@ -141,8 +138,7 @@ def _read(der: bytes) -> LogonCertificate:
     start, after = after, _inside(der, after, 0x30, end)[1]
     found.issuer = der[start:after]
     at, after = _inside(der, after, 0x30, end)
-    found.not_before, at = _time(der, at, after)
-    found.not_after, _at = _time(der, at, after)
+    found.not_after = _time(der, _inside(der, at, der[at], after)[1], after)
     after = _inside(der, after, 0x30, end)[1]
     start, after = _inside(der, after, 0x30, end)
     found.key, found.key_bits = _key(der, start, after)
@@ -166,7 +162,7 @@ def _inside(data: bytes, at: int, tag: int, limit: int) -> tuple[int, int]:
     return start, end
 
 
-def _time(der: bytes, at: int, limit: int) -> tuple[bytes, int]:
+def _time(der: bytes, at: int, limit: int) -> bytes:
     """UTCTime with the century that RFC 5280 4.1.2.5.1 gives it, or GeneralizedTime."""
     start, end = _inside(der, at, der[at], limit)
     text = der[start:end]
@@ -174,9 +170,9 @@ def _time(der: bytes, at: int, limit: int) -> tuple[bytes, int]:
         text = (b"20" if text < b"50" else b"19") + text
     elif der[at] != 0x18:
         raise ValueError
-    if not _TIME.fullmatch(text):
+    if len(text) != 15 or text[14] != 0x5A or not text[:14].isdigit():
         raise ValueError
-    return text, end
+    return text
 
 
 def _key(der: bytes, start: int, end: int) -> tuple[str, int]:

@@ -74,17 +74,20 @@ class Stream:
         ]
 
     def feed(self, subject: Any) -> None:
+        # most of a hundred thousand subjects pass all controls: what passes costs a count and no more
+        facts = self._facts
         for result, function, parameters in self._judges:
             try:
-                verdicts = list(function(subject, self._facts, parameters))
+                for verdict in function(subject, facts, parameters):
+                    if verdict.status == "pass":
+                        result.counts["pass"] += 1
+                        continue
+                    result.add(verdict, LISTED)
+                    if self._sink:
+                        self._sink(result.control, verdict)
             except NotRead as error:
                 if not result.counts["unknown"]:
-                    result.add(unknown(self._facts.target.name, str(error), right=error.unread.right))
-                continue
-            for verdict in verdicts:
-                result.add(verdict, LISTED)
-                if self._sink and verdict.status != "pass":
-                    self._sink(result.control, verdict)
+                    result.add(unknown(facts.target.name, str(error), right=error.unread.right))
 
     @property
     def results(self) -> list[Result]:

@@ -38,7 +38,7 @@ FACTS = ("accounts", "privileged_accounts")
 
 STREAM = "account"
 FILTER = "(&(objectClass=user)(|(userCertificate=*)(userSMIMECertificate=*)(altSecurityIdentities=*)))"
-_ATTRIBUTES = (
+ATTRIBUTES = (
     "sAMAccountName",
     "userPrincipalName",
     "objectSid",
@@ -67,7 +67,7 @@ def observe(directory: Directory, params: Mapping[str, Any], observation: Observ
 
 def judge(directory: Directory, params: Mapping[str, Any], observation: Observation) -> None:
     now = datetime.datetime.fromisoformat(observation.at)
-    authorities = _logon_authorities(directory)
+    authorities = read_logon_authorities(directory)
     facts = Facts(
         observation.target,
         {**observation.facts, "logon_authorities": authorities.words() if isinstance(authorities, Unread) else authorities},
@@ -99,7 +99,7 @@ def judge(directory: Directory, params: Mapping[str, Any], observation: Observat
 def accounts(directory: Directory) -> Iterator[Account]:
     """Each account that has certificates or mappings. Which mappings were seen before is kept as numbers of 64 bits."""
     seen: dict[int, str] = {}
-    for entry in directory.stream(directory.domain_dn, FILTER, _ATTRIBUTES):
+    for entry in directory.stream(directory.domain_dn, FILTER, ATTRIBUTES):
         yield account(entry, directory.domain, seen)
 
 
@@ -142,7 +142,7 @@ def _foreign(value: str) -> bool:
     return ":" in value and not value.casefold().startswith("x509:")
 
 
-def _logon_authorities(directory: Directory) -> LogonAuthorities | Unread:
+def read_logon_authorities(directory: Directory) -> LogonAuthorities | Unread:
     try:
         entry = directory.get(f"CN={NTAUTH},{directory.public_key_services}", [CERTIFICATES])
     except UserError as error:
