@@ -235,10 +235,41 @@ def test_nothing_of_a_killed_up_stays(spare, after):
     assert gone(spare.name)
 
 
+ONLY_ON_DC1 = """dn: CN=OnlyHere,CN=OID,CN=Public Key Services,CN=Services,CN=Configuration,DC=corp,DC=example
+changetype: add
+objectClass: msPKI-Enterprise-Oid
+
+"""
+LOOK_AT_BOTH = """
+import json, sys, tempfile
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.domain import DomainObservation
+from ansible_collections.certlogon.core.plugins.module_utils.resource import run
+lab = json.load(sys.stdin)
+who = lab["accounts"]["administrator"]
+options = {"server": ["dc1.corp.example"], "username": who["upn"], "password": who["password"], "folder": tempfile.mkdtemp()}
+checked = ArgumentSpecValidator(DomainObservation.argument_spec()).validate(options)
+found = run(DomainObservation(), checked.validated_parameters, check_mode=False, warn=lambda text: None)
+facts = json.load(open(found["observation"]))["facts"]
+print(json.dumps([[one["host"], one["reference"], [[d["what"], d["dn"]] for d in one["differences"]]] for one in facts["replicas"]]))
+"""
+
+
 def test_a_second_domain_controller(spare):
     spare.up(Progress(quiet=True), second_dc=True)
     assert "[ALL GOOD]" in spare.run("dc2", "samba-tool", "drs", "showrepl", "--summary").stdout
     assert "dc2.corp.example" in spare.run("control", "host", "-t", "SRV", "_ldap._tcp.corp.example").stdout
+    # what has not been replicated is seen by who looks at both
+    administrator = spare.status()["accounts"]["administrator"]
+    who = f"{administrator['username']}%{administrator['password']}"
+    spare.run("dc2", "samba-tool", "drs", "options", "dc2.corp.example", "--dsa-option=+DISABLE_INBOUND_REPL", "-U", who)
+    spare.run("dc1", "ldbmodify", "-H", "/var/lib/samba/private/sam.ldb", stdin=ONLY_ON_DC1)
+    inside = lab_line("exec", "--name", spare.name, "machine", "--", sys.executable, "-c", LOOK_AT_BOTH)
+    seen = subprocess.run(inside, cwd=CHECKOUT, input=json.dumps(spare.status()), capture_output=True, text=True, check=True)
+    assert json.loads(seen.stdout) == [
+        ["dc1.corp.example", True, []],
+        ["dc2.corp.example", False, [["missing", ONLY_ON_DC1.partition("\n")[0].removeprefix("dn: ")]]],
+    ]
 
 
 def test_the_lab_without_enrollment_services(spare):
