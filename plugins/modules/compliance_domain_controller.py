@@ -42,17 +42,17 @@ options:
     default: {}
   host:
     description:
-      - The domain controller's DNS name; O(name) when left empty.
+      - The domain controller's DNS name; the one that its directory tells when left empty, or O(name).
     type: str
     default: ""
   domain:
     description:
-      - The DNS name of its domain; what follows the first dot of O(host) when left empty.
+      - The DNS name of its domain; the one that its directory tells when left empty.
     type: str
     default: ""
   address:
     description:
-      - Where the control node reaches its ports; O(host) when left empty.
+      - Where the control node reaches its ports; O(host) or O(name) when left empty.
     type: str
     default: ""
   kind:

@@ -63,7 +63,7 @@ def samba() -> Words:
         "answers": True,
         "ldaps": shown(certificate()),
         "starttls": {**shown(certificate()), "port": 389},
-        "directory": {"time": at(0), "clock_seconds": 1, "host": HOST, "domain_dn": "DC=corp,DC=example"},
+        "directory": {"time": at(0), "clock_seconds": 1, "host": HOST, "domain": "corp.example"},
         "kdc": {"error": 25, "name": "KDC_ERR_PREAUTH_REQUIRED", "preauthentication": [16, 15, 2]},
         "system": {"kind": "samba", "name": "Samba 4.22.11", "running": True},
         "mapping": {"kerberos": "full", "backdating": 0, "system": "Samba 4.99"},

@@ -92,9 +92,16 @@ def program() -> str:
 def look(host: Host, params: Mapping[str, Any], observation: Observation) -> None:
     """What the ports show first, then what the host says."""
     asked = Asked(observation.asked)
-    fqdn = params["host"] or params["name"]
-    domain = params["domain"] or fqdn.partition(".")[2]
-    address = params["address"] or fqdn
+    address = params["address"] or params["host"] or params["name"]
+    try:
+        directory: dict[str, Any] | Unread = _root(address, params["timeout"], asked)
+    except UserError as error:
+        directory = Unread(reason(error))
+    observation.set("directory", directory)
+    known = {} if isinstance(directory, Unread) else directory
+    # an inventory may have short names; the directory tells the whole one
+    fqdn = params["host"] or known.get("host") or params["name"]
+    domain = params["domain"] or known.get("domain") or fqdn.partition(".")[2]
     names = params["names"] or [fqdn, domain]
     observation.set("expected", {"host": fqdn, "domain": domain, "names": names, "address": address, "kind": host.kind})
     observation.servers = [fqdn]
@@ -123,10 +130,6 @@ def _unread(observation: Observation, why: Unread) -> None:
 def _ports(observation: Observation, address: str, fqdn: str, domain: str, timeout: int, asked: Asked) -> None:
     observation.set("ldaps", _shown(address, LDAPS, fqdn, timeout, asked))
     observation.set("starttls", _shown(address, LDAP, fqdn, timeout, asked))
-    try:
-        observation.set("directory", _root(address, timeout, asked))
-    except UserError as error:
-        observation.set("directory", Unread(reason(error)))
     try:
         observation.set("kdc", kdc.offered(address, domain.upper(), f"{fqdn.partition('.')[0].upper()}$", timeout, asked))
     except UserError as error:
@@ -209,8 +212,13 @@ def _root(address: str, timeout: int, asked: Asked) -> dict[str, Any]:
         "time": f"{there:%Y-%m-%dT%H:%M:%SZ}",
         "clock_seconds": int(skew.total_seconds()),
         "host": values.get("dnshostname", [b""])[0].decode("utf-8", "replace"),
-        "domain_dn": values.get("defaultnamingcontext", [b""])[0].decode("utf-8", "replace"),
+        "domain": _dns(values.get("defaultnamingcontext", [b""])[0].decode("utf-8", "replace")),
     }
+
+
+def _dns(dn: str) -> str:
+    """`DC=corp,DC=example` -> `corp.example`."""
+    return ".".join(part[3:] for part in dn.split(",") if part.casefold().startswith("dc="))
 
 
 # ---- Samba
