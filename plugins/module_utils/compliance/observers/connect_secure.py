@@ -20,6 +20,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.compliance.read_onl
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure import (
     auth_servers,
     device_certificate_words,
+    gateway,
     revocation,
     sign_in_reading,
     trusted_client_ca_words,
@@ -34,6 +35,7 @@ EXPECTED: dict[str, Any] = {
     "users_address": {"type": "str"},
     "users_port": {"type": "int", "default": 443},
     "anchor_path": {"type": "path"},
+    "gateway": {"type": "dict"},
     "device_certificates": {"type": "list", "elements": "dict"},
     "trusted_client_cas": {"type": "list", "elements": "dict"},
     "auth_servers": {"type": "list", "elements": "dict"},
@@ -89,7 +91,7 @@ def observe(session: ApplianceSession, params: Mapping[str, Any], observation: O
     """All facts. Raises `UserError` where the appliance lets nobody in."""
     look = Look(session, observation, params, asked)
     _first(look)
-    expected = params.get("expected") or {}
+    expected = {name: value for name, value in gateway.expanded(params.get("expected") or {}).items() if name != "gateway"}
     observation.set("expected", declared(expected))
     observation.set("standings", standings(session))
     observation.set("verified", session.options.validate_certs)
@@ -102,7 +104,7 @@ def observe(session: ApplianceSession, params: Mapping[str, Any], observation: O
     look.attempt("auth_servers", lambda: [auth_servers.describe(shape, wire) for wire in session.list("auth_server")])
     look.attempt("user_roles", lambda: [session.table.resource("user_role").name_of(wire) for wire in session.list("user_role")])
     for kind in sign_in_reading.KINDS:
-        look.attempt(f"{kind}_realms", lambda kind=kind: [one.words for one in sign_in_reading.realms(session, kind).values()])  # type: ignore[misc]
+        look.attempt(f"{kind}_realms", lambda kind=kind: _realms(session, kind))  # type: ignore[misc]
     look.attempt("sign_in_policies", lambda: [one.words for one in sign_in_reading.policies(session).values()])
     _users_port(look, expected)
     _listed(look)
@@ -229,6 +231,16 @@ def _authorities(session: ApplianceSession) -> list[Words]:
         shown = _certificate(words.get("certificate"))
         settings = {option: words.get(option) for option in trusted_client_ca_words.SETTINGS}
         found.append({"name": shape.name_of(wire), **shown, "settings": settings})
+    return found
+
+
+def _realms(session: ApplianceSession, kind: str) -> list[Words]:
+    """As the modules have them, who take a restriction that is not shown for none; `restriction_shown` tells."""
+    shape = session.table.resource(f"{kind}_realm")
+    found = []
+    for one in sign_in_reading.realms(session, kind).values():
+        mode = (shape.decode(one.wire).get("certificate_restriction") or {}).get("mode")
+        found.append({**one.words, "restriction_shown": mode is not None})
     return found
 
 
