@@ -397,11 +397,11 @@ def _samba_binding(facts: Facts, value: Any, system: str) -> Verdict:
 def backdating(facts: Facts, _parameters: Parameters) -> Verdicts:
     mapping = facts["mapping"]
     value = mapping["backdating"]
+    if value is None and facts["system"]["kind"] == SAMBA:
+        return  # without strong mappings there is nothing to except
     evidence: dict[str, Any] = {"CertificateBackdatingCompensation": value, "system": mapping["system"]}
     if facts["system"]["kind"] == WINDOWS and _since(IGNORING, *_version(mapping)):
         yield passed(_subject(facts), "This Windows does not look at the setting any more", **evidence)
-    elif value is None and facts["system"]["kind"] == SAMBA:
-        yield unknown(_subject(facts), f"{mapping['system']} has no such setting, for it knows no strong mappings", **evidence)
     elif value not in (None, 0, "0"):
         yield failed(
             _subject(facts),

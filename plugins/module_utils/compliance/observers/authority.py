@@ -296,9 +296,9 @@ def _next_publish(parsed: Any) -> str | None:
 
 
 def _cdps(authorities: Sequence[Certificate], crls: CrlState, observation: Observation) -> None:
-    """Where clients look for the CRLs of each key; the newest certificate with the key is the issuer."""
+    """Where clients look for the CRLs of each key; the newest certificate with the key is the issuer. The base CRL tells its deltas."""
     issuers = chains.parsed(authorities)
-    for one in crls.lists:
+    for one in (one for one in crls.lists if one.kind == crl_state.BASE):
         issuer = next((ca for ca in reversed(issuers) if signed_by(one.crl, ca)), None)
         pem = seen.pem([issuer]) if issuer is not None else ""
         observation.cdps += [{"url": url, "issuer": pem, "used_by": f"{crls.common_name} ({one.name})"} for url in one.urls]
