@@ -51,7 +51,17 @@ _POLICY = (
 _COMPUTER = ("dNSHostName", "memberOf", "objectSid", "primaryGroupID", "sAMAccountName", "userAccountControl")
 _SHARE = re.compile(r"\\\\[^\\]+\\sysvol\\(.+)\Z", re.IGNORECASE)
 _DISABLED, _DOMAIN_CONTROLLER = 0x2, 0x2000 | 0x4000000
-_PREFERENCES = "{00000000-0000-0000-0000-000000000000}"
+_NO_PREFERENCES = frozenset(
+    {
+        "{00000000-0000-0000-0000-000000000000}",
+        "{B1BE8D72-6EAC-11D2-A4EA-00C04F79F83A}",
+        REGISTRY,
+        SECURITY,
+        SERVICES,
+        scripts_ini.EXTENSION,
+    }
+)
+"""Extensions beside which a policy need not have files of preferences: the marker of any, public keys, registry, security, scripts."""
 _PASSWORD = re.compile(rb"\bcpassword\s*=\s*[\"'][^\"']+[\"']", re.IGNORECASE)
 _AT_ONCE = 200
 _LARGEST_FILE = 4 << 20
@@ -382,18 +392,18 @@ def _named(value: str | None) -> set[str] | None:
 
 
 def _preference_files(share: Sysvol, policies: Iterable[Words]) -> Iterator[str]:
+    """The files of preferences other than those of services, which are read anyway."""
     roots = [
         f"{one['folder']}\\{half}\\Preferences"
         for one in policies
         for half, names in (("Machine", one["machine_extensions"]), ("User", one["user_extensions"]))
-        if (_named(names) or set()) & {_PREFERENCES, SERVICES}
+        if (_named(names) or set()) - _NO_PREFERENCES
     ]
-    listings, _refused = _each(lambda some: {root: share.walk([root]) for root in some}, roots)
-    for listing in listings.values():
-        for path, item in listing.items():
-            known = path.casefold().endswith(content.SERVICES.casefold())
-            if path.lower().endswith(".xml") and not known and not item.is_folder and item.size < _LARGEST_FILE:
-                yield path
+    listed, _refused = _each(share.walk, roots)
+    for path, item in listed.items():
+        known = path.casefold().endswith(content.SERVICES.casefold())
+        if path.lower().endswith(".xml") and not known and not item.is_folder and item.size < _LARGEST_FILE:
+            yield path
 
 
 def _said(policy: Words, files: Mapping[str, bytes | None]) -> Words:
