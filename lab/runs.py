@@ -130,8 +130,9 @@ def object_changes(event: dict[str, Any]) -> list[ObjectChange]:
         return [ObjectChange(event["role"], task, event["module"], task, "update", before, after)]
     found = []
     for change in event["changes"]:
-        diff = diffs.get(change["name"], {})
-        found.append(
-            ObjectChange(event["role"], task, event["module"], change["name"], change["action"], diff.get("before"), diff.get("after"))
-        )
+        name, part = change["name"], change.get("part")
+        # of a module with parts, each part is what a module of its own would be
+        module = f"{event['module']} {part}" if part else event["module"]
+        diff = diffs.get(f"{part}: {name}" if part else name, {})
+        found.append(ObjectChange(event["role"], task, module, name, change["action"], diff.get("before"), diff.get("after")))
     return found

@@ -150,28 +150,60 @@ class _Run:
         return [outcome for outcome in self.outcomes if outcome.error]
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A request that was read and planned for, with nothing written so far."""
+
+    resource: Resource[Any, Any]
+    session: Any
+    params: Mapping[str, Any]
+    plan: Plan
+
+
 def run(resource: Resource[Any, Any], params: Mapping[str, Any], *, check_mode: bool, warn: Warn) -> dict[str, Any]:
     """Bring the objects of `params["config"]` into `params["state"]`; returns the module's result."""
     state = params.get("state", "gathered")
-    _refuse_duplicates(resource, params.get("config") or [])
-    resource.check(params)
+    examine(resource, params)
     if state == "rendered":
         return {"changed": False, "rendered": resource.render(params)}
     with resource.open(params, warn) as session:
-        current = resource.read(session, params)
         if state == "gathered":
-            gathered = _selected(resource, params.get("config") or [], resource.objects(current))
-            return resource.complete(session, params, {"changed": False, "gathered": gathered})
-        plan = resource.plan(params, current)
-        for warning in plan.warnings:
-            warn(warning)
-        if plan.changes:
-            resource.authorize(session, plan, current)
-        result = _Run([_Outcome(change, done=check_mode) for change in plan.changes])
-        if plan.changes and not check_mode:
-            _apply(resource, session, result.outcomes)
-            _verify(resource, session, params, result.outcomes)
-        return resource.complete(session, params, _report(resource, result))
+            return gather(resource, session, params)
+        return carry_out(prepare(resource, session, params, warn), check_mode=check_mode)
+
+
+def examine(resource: Resource[Any, Any], params: Mapping[str, Any]) -> None:
+    """Raise `UserError` for what is wrong with the request by itself."""
+    _refuse_duplicates(resource, params.get("config") or [])
+    resource.check(params)
+
+
+def gather(resource: Resource[Any, Any], session: Any, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The result of `state: gathered`."""
+    current = resource.read(session, params)
+    gathered = _selected(resource, params.get("config") or [], resource.objects(current))
+    return resource.complete(session, params, {"changed": False, "gathered": gathered})
+
+
+def prepare(resource: Resource[Any, Any], session: Any, params: Mapping[str, Any], warn: Warn) -> Prepared:
+    """Read and plan, and see that the plan may be carried out. Raises `UserError`."""
+    current = resource.read(session, params)
+    plan = resource.plan(params, current)
+    for warning in plan.warnings:
+        warn(warning)
+    if plan.changes:
+        resource.authorize(session, plan, current)
+    return Prepared(resource, session, params, plan)
+
+
+def carry_out(prepared: Prepared, *, check_mode: bool) -> dict[str, Any]:
+    """Do what is planned (in check mode nothing), read it back, and report."""
+    resource, session, params = prepared.resource, prepared.session, prepared.params
+    result = _Run([_Outcome(change, done=check_mode) for change in prepared.plan.changes])
+    if result.outcomes and not check_mode:
+        _apply(resource, session, result.outcomes)
+        _verify(resource, session, params, result.outcomes)
+    return resource.complete(session, params, _report(resource, result))
 
 
 def _refuse_duplicates(resource: Resource[Any, Any], desired: Iterable[Words]) -> None:

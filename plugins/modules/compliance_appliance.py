@@ -48,6 +48,10 @@ options:
       anchor_path:
         description: PEM file on the control node with the root that users' computers know.
         type: path
+      gateway:
+        description: >-
+          As O(certlogon.core.connect_secure_appliance#module:gateway): what those of the following that are left out are made from.
+        type: dict
       device_certificates:
         description: As O(certlogon.core.connect_secure_device_certificate#module:config).
         type: list

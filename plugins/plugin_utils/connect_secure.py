@@ -17,7 +17,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.connect_secure impo
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.connection import Run
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.table import Table
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
-from ansible_collections.certlogon.core.plugins.module_utils.resource import Resource, run
+from ansible_collections.certlogon.core.plugins.module_utils.resource import Warn, run
 from ansible_collections.certlogon.core.plugins.plugin_utils.in_process import plain, refusal
 
 # Ansible loads this in the process that all tasks are forked from: what is begun there, costs no task anything.
@@ -31,15 +31,16 @@ class ConnectSecureAction(ActionBase):  # type: ignore[misc]  # ansible ships no
     A subclass names `resource`. The result holds `requests` and `logins`, what this task needed of each.
     """
 
-    resource: ClassVar[Resource[Any, Any]]
+    resource: ClassVar[Any]
     _supports_check_mode = True
     _supports_async = False
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        arguments = {**self._from_variables(task_vars or {}), **self._task.args}
-        checked = ArgumentSpecValidator(self.resource.argument_spec(), **self.resource.rules()).validate(arguments)
+        # before it is checked, too: the checks copy it, and copies of tagged values are slow
+        arguments = plain({**self._from_variables(task_vars or {}), **self._arguments(task_vars or {})})
+        checked = ArgumentSpecValidator(self._argument_spec(), **self.resource.rules()).validate(arguments)
         if checked.error_messages:
             result.update(failed=True, msg=remove_values(refusal(self._task.action, checked), checked._no_log_values))
             return result
@@ -47,7 +48,7 @@ class ConnectSecureAction(ActionBase):  # type: ignore[misc]  # ansible ships no
         params = plain(checked.validated_parameters)
         done = Run(Path(C.DEFAULT_LOCAL_TMP))
         try:
-            outcome = run(self.resource, {**params, connection.RUN: done}, check_mode=self._task.check_mode, warn=warnings.append)
+            outcome = self._perform({**params, connection.RUN: done}, warnings.append)
         except UserError as error:
             outcome = {"failed": True, "msg": str(error)}
         outcome.update(requests=done.requests, logins=done.logins)
@@ -59,6 +60,19 @@ class ConnectSecureAction(ActionBase):  # type: ignore[misc]  # ansible ships no
             outcome["warnings"] = warnings
         result.update(remove_values(outcome, checked._no_log_values))
         return result
+
+    def _arguments(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """The options that the task gives."""
+        return dict(self._task.args)
+
+    def _argument_spec(self) -> dict[str, Any]:
+        spec: dict[str, Any] = self.resource.argument_spec()
+        return spec
+
+    def _perform(self, params: Mapping[str, Any], warn: Warn) -> dict[str, Any]:
+        """The module's result. Raises `UserError`."""
+        outcome: dict[str, Any] = run(self.resource, params, check_mode=self._task.check_mode, warn=warn)
+        return outcome
 
     def _from_variables(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """The connection options as the host's variables give them; the first that has a value."""

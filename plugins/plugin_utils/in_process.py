@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from ansible import template as templating
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible.module_utils.errors import UnsupportedError
@@ -19,6 +20,9 @@ from ansible_collections.certlogon.core.plugins.module_utils.resource import Res
 # one loads, are loaded there too: in a task, that costs some 30 ms each time.
 filter_loader.get("ansible.builtin.combine")
 test_loader.get("ansible.builtin.match")
+# Likewise what Jinja keeps from its first template on.
+_trusted = getattr(templating, "trust_as_template", str)  # since ansible-core 2.19
+templating.Templar(None).template(_trusted("{{ [{}] | product([{}]) | map('combine') | list }}"))
 
 
 class InProcessAction(ActionBase):  # type: ignore[misc]  # ansible ships no type hints

@@ -111,9 +111,17 @@ class Benchmark:
         file.write_text(json.dumps({"all": {"hosts": hosts, "vars": variables}}))
         return file
 
-    def play(self, name: str, tasks: Sequence[Mapping[str, Any]], count: int, variables: Mapping[str, Any] | None = None) -> list[str]:
+    def play(
+        self,
+        name: str,
+        tasks: Sequence[Mapping[str, Any]],
+        count: int,
+        variables: Mapping[str, Any] | None = None,
+        roles: Sequence[str] = (),
+    ) -> list[str]:
         file = self.folder / f"{name}.json"
-        file.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "vars": dict(variables or {}), "tasks": list(tasks)}]))
+        play = {"hosts": "all", "gather_facts": False, "vars": dict(variables or {}), "roles": list(roles), "tasks": list(tasks)}
+        file.write_text(json.dumps([play]))
         return [self.ansible.program, "-i", str(self.inventory(count)), str(file)]
 
     def role(self, count: int) -> list[str]:
@@ -123,8 +131,9 @@ class Benchmark:
             "vpn_gateway_device_certificate": {**certificate, "external_ports": ["external"]},
             "vpn_gateway_trusted_client_cas": [{"certificate": {"path": str(self.ca)}, "cdp_source": "manual", "primary_cdp": CDP}],
             "connect_secure_cdp_check": "skip",
+            "connect_secure_requests": str(self.folder / "requests"),
         }
-        return self.play("role", [{"ansible.builtin.include_role": {"name": "certlogon.core.connect_secure_gateway"}}], count, variables)
+        return self.play("role", [], count, variables, roles=["certlogon.core.connect_secure_gateway"])
 
     def empty(self, count: int, tasks: int) -> list[str]:
         return self.play("empty", [{"ansible.builtin.debug": {"msg": ""}}] * tasks, count)

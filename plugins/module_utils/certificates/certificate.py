@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, UserError
@@ -165,6 +166,7 @@ def attempt(what: str, parse: Callable[[], Result]) -> Result:
         raise FormatError(f"is no {what}: {' '.join(str(error).split())[:200] or type(error).__name__}") from None
 
 
+@lru_cache(maxsize=64)  # a plan looks at the same few several times, and judging a signature takes a millisecond
 def _certificate(der: bytes) -> Certificate:
     return attempt("certificate", lambda: _described(der, x509.load_der_x509_certificate(der)))
 

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure import backup
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.connection import (
     RUN,
+    SESSION,
     ConnectionOptions,
     Run,
     check_generation,
@@ -37,6 +38,9 @@ def appliance(
 
     `transport` makes what requests are sent by.
     """
+    if SESSION in params:
+        yield params[SESSION]
+        return
     table = load_table(params)
     check_generation(table)
     options = ConnectionOptions.from_params(params)

@@ -16,6 +16,8 @@ from ansible_collections.certlogon.core.plugins.module_utils.errors import Probl
 DEFAULT_REALM = "Admin Users"
 RUN = "_run"
 """The parameter in which the action puts the `Run`; no option of a task."""
+SESSION = "_session"
+"""The parameter in which a request of several parts puts the session that they share; no option of a task."""
 
 CONNECTION: dict[str, Any] = {
     "host": {"type": "str"},

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.certificates.keys i
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.pkcs12_file import KeyAndCertificate
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.request_wishes import same_issuer
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.signing_request import Given
+from ansible_collections.certlogon.core.plugins.module_utils.connect_secure import pkcs12_memory
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, Problems, UserError
 from ansible_collections.certlogon.core.plugins.module_utils.libraries import x509
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Words
@@ -168,27 +170,41 @@ def label(entry: Mapping[str, Any]) -> str:
     return str(entry.get("name") or entry.get("common_name") or entry.get("pkcs12_path") or entry.get("sha256") or "?")
 
 
-def wish(entry: Mapping[str, Any], folder: str, *, reading: bool = True) -> Wanted:
-    """Raises `UserError` that names everything that is wrong with the entry by itself. Without `reading`, files are not read."""
+def wish(entry: Mapping[str, Any], folder: str, *, reading: bool = True, remembering: bool = True) -> Wanted:
+    """Raises `UserError` that names everything that is wrong with the entry by itself.
+
+    Without `reading`, files are not read. With `remembering`, a PKCS#12 file that an earlier run has imported is not opened again; what is
+    `given` then has no key.
+    """
     problems = Problems()
     name = label(entry)
     where = f"config ({name})"
     problems.collect(f"{where}: {text}" for text in _contradictions(entry))
+    file = re.sub(r"[^A-Za-z0-9._*-]", "_", str(entry.get("common_name") or name)).replace("*", "_wildcard")
+    place = entry.get("path") or str(Path(folder) / f"{file}.pem")
     given = None
     if entry.get("pkcs12_path") and reading:
         try:
-            given = _pkcs12(entry)
+            given = _pkcs12(entry, place if remembering else None)
         except UserError as error:
             problems.add(f"{where}: {error}")
     problems.raise_any()
-    file = re.sub(r"[^A-Za-z0-9._*-]", "_", str(entry.get("common_name") or name)).replace("*", "_wildcard")
-    return Wanted(entry, name, entry.get("path") or str(Path(folder) / f"{file}.pem"), given)
+    return Wanted(entry, name, place, given)
 
 
-def _pkcs12(entry: Mapping[str, Any]) -> KeyAndCertificate:
+@lru_cache(maxsize=8)
+def _opened(content: bytes, passphrase: str | None) -> KeyAndCertificate:
+    """Opening a file takes its thousands of rounds of hashing; a task looks at its entries several times."""
+    return pkcs12_file.load(content, passphrase)
+
+
+def _pkcs12(entry: Mapping[str, Any], remembered_at: str | None) -> KeyAndCertificate:
     path = entry["pkcs12_path"]
     try:
-        found = pkcs12_file.load(Path(path).read_bytes(), entry.get("pkcs12_passphrase"))
+        content = Path(path).read_bytes()
+        if remembered_at and (remembered := pkcs12_memory.load(remembered_at, content)):
+            return remembered
+        found = _opened(content, entry.get("pkcs12_passphrase"))
     except FormatError as error:
         raise FormatError(f"pkcs12_path ({path}): {error}") from error
     except OSError as error:

@@ -12,7 +12,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -35,6 +35,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.certificates.reques
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.request_session import FILE, RequestSession
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.request_steps import Enroller
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure import device_certificate_words as wording
+from ansible_collections.certlogon.core.plugins.module_utils.connect_secure import pkcs12_memory
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.client import ApplianceSession, appliance
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.connection import CONNECTION, file_name
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.device_certificate_words import Device, Pending, Wanted, wish
@@ -158,7 +159,9 @@ class DeviceCertificates(Resource[DeviceSession, Current]):
     def read(self, session: DeviceSession, params: Mapping[str, Any]) -> Current:
         merging = params["state"] == "merged"
         wishes = [wish(entry, _folder(params), reading=merging) for entry in params.get("config") or []]
-        current = Current(wishes, _devices(session), _now(), gathering=params["state"] == "gathered")
+        devices = _devices(session)
+        wishes = [_opened(one, devices, params) for one in wishes]
+        current = Current(wishes, devices, _now(), gathering=params["state"] == "gathered")
         if merging:
             wanting = [one for one in wishes if _wants(one, current)]
             waiting = _pending(session) if wanting else []
@@ -291,6 +294,13 @@ def _devices(session: DeviceSession) -> list[Device]:
         internal, external = (tuple(words.get(option) or ()) for option in wording.PORTS)
         found.append(Device(name, certificate, parsed, internal, external, bool(words.get("management_port"))))
     return found
+
+
+def _opened(wanted: Wanted, devices: Sequence[Device], params: Mapping[str, Any]) -> Wanted:
+    """The entry with its PKCS#12 file opened, where what is remembered of it is not in place and has to be imported again."""
+    if wanted.given is None or wanted.given.key is not None or any(one.certificate == wanted.given.certificate for one in devices):
+        return wanted
+    return wish(wanted.entry, _folder(params), remembering=False)
 
 
 def _pending(session: DeviceSession) -> list[Pending]:
@@ -526,7 +536,10 @@ def _import(session: DeviceSession, step: Step) -> Device:
         "management_port": False,
     }
     session.appliance.call("import_device_certificate", words=words)
-    return _found(session, wanted.given.certificate)
+    device = _found(session, wanted.given.certificate)
+    with suppress(UserError):  # it is a saving of time only
+        pkcs12_memory.save(wanted.path, content, wanted.given)
+    return device
 
 
 def _found(session: DeviceSession, certificate: Certificate) -> Device:

@@ -130,6 +130,18 @@ def test_a_run_is_understood_from_its_events():
     assert run.summary == "3 objects in 2 tasks"
 
 
+def test_parts_of_one_module_are_told_apart():
+    """Two objects of one name in two parts: each has its own difference, and counts as changed by a module of its own."""
+    changes = [{"part": part, "name": "A", "action": "create"} for part in ("one", "two")]
+    diffs = [{"after_header": f"{part}: A", "before": {}, "after": {"x": part}} for part in ("one", "two")]
+    event = {"task": "r : Set", "role": "r", "module": "certlogon.core.m", "changes": changes, "diff": diffs}
+    found = runs.object_changes(event)
+    assert [(change.module, change.name, change.after) for change in found] == [
+        ("certlogon.core.m one", "A", {"x": "one"}),
+        ("certlogon.core.m two", "A", {"x": "two"}),
+    ]
+
+
 def test_a_long_diff_leaves_out_what_is_the_same():
     before = {f"option{number}": 1 for number in range(20)}
     after = before | {"option2": 2, "option15": 3}
