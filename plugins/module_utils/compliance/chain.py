@@ -157,7 +157,7 @@ class _Chain:
         if not self.report["targets"]:
             return {"nodes": self.nodes, "edges": self.edges}
         gates = list(self._gates())
-        self._card_and_user(gates)
+        self._card_and_user()
         self._templates()
         for node, name, kind in gates:
             self._gate(node, name, kind)
@@ -207,13 +207,17 @@ class _Chain:
     def _templates(self) -> None:
         issuing = self._issuing()
         held = self._held_by_machines()
-        names = dict.fromkeys([name for key in issuing for name in self._offers(key)] or [*self.templates, *held])
+        offered = {key: self._offers(key) for key in issuing}
+        # which CA issues which, where nothing tells: any of them may
+        otherwise = [] if self.published else issuing
+        names = dict.fromkeys([name for offers in offered.values() for name in offers] or [*self.templates, *held])
         kept, rest = _cut([(name, self._state(("template", name))) for name in names])
         for name, judged in kept:
-            offering = [key for key in issuing if not self.published or name in self._offers(key)]
-            self._template(f"template/{name}", name, judged, offering, held.get(name, ["card"]))
+            offering = [key for key in issuing if name in offered[key]]
+            self._template(f"template/{name}", name, judged, offering or otherwise, held.get(name, ["card"]))
         if rest:
-            self._template("template/", f"{len(rest)} more templates", rest[0][1], issuing, ["card"])
+            offering = [key for key in issuing if any(name in offered[key] for name, _judged in rest)]
+            self._template("template/", f"{len(rest)} more templates", rest[0][1], offering or otherwise, ["card"])
 
     def _template(self, key: str, label: str, judged: _Judged, issuing: Sequence[str], holders: Iterable[str]) -> None:
         self._node(key, "template", label, "certificate template", judged.state)
@@ -243,7 +247,7 @@ class _Chain:
                     nodes.append(node)
         return found
 
-    def _card_and_user(self, gates: Sequence[tuple[str, str, str]]) -> None:
+    def _card_and_user(self) -> None:
         counts = [
             sum(result["counts"].values())
             for control in self.report["controls"]
@@ -251,9 +255,10 @@ class _Chain:
             for result in control["results"]
         ]
         most = max(counts, default=0)
-        self._node("card", "card", "Cards", "on the computers", self._state(("card", "")).state)
-        if gates:
-            self._node("user", "user", "Users", f"{most:,} judged" if most else "their logon", self._state(("user", "")).state)
+        policies = self._state(("card", ""))
+        self._node("card", "card", "Cards", "on the computers", policies.state)
+        self._node("user", "user", "Users", f"{most:,} judged" if most else "their logon", self._state(("user", "")).state)
+        self._edge("card", "user", "is let in by the computers' policies", policies)
 
     def _gates(self) -> Iterator[tuple[str, str, str]]:
         kinds = {"domain_controller": "dc", "connect_secure": "gateway", "ocserv": "gateway"}
@@ -282,15 +287,22 @@ class _Chain:
         return f"until {min(ends)[:10]}" if ends else {"domain_controller": "domain controller"}.get(target["kind"], "gateway")
 
     def _gate(self, node: str, name: str, kind: str) -> None:
+        # where no CRL was seen there is no link that could show what is wrong with asking for it
+        places = [(kind, name)] if self._revoking() else [(kind, name), (f"{kind} crl", name)]
         if kind == "dc":
-            self._edge("card", node, "opens", self._state(("dc", name), ("ntauth", "")))
+            self._edge("card", node, "opens", self._state(*places, ("ntauth", "")))
             self._edge(node, "user", "maps to", self._state(("user", "")))
         else:
-            self._edge("card", node, "opens", self._state(("gateway", name)))
+            self._edge("card", node, "opens", self._state(*places))
             self._edge(node, "user", "lets in", self._state(("gateway login", name)))
 
-    def _crls(self, gates: Sequence[str]) -> None:
+    def _revoking(self) -> set[str]:
+        """The issuers of CRLs that tell which users' certificates are revoked."""
         issuing = {self.certificates[key]["subject"] for key in self._issuing()}
+        return issuing & {crl["issuer"] for crl in self.report["crls"]}
+
+    def _crls(self, gates: Sequence[str]) -> None:
+        revoking = self._revoking()
         for issuer in dict.fromkeys(str(crl["issuer"]) for crl in self.report["crls"] if crl["issuer"]):
             copies = [crl for crl in self.report["crls"] if crl["issuer"] == issuer]
             key = f"crl/{issuer}"
@@ -300,7 +312,7 @@ class _Chain:
             authority = self._issuer(issuer)
             if authority:
                 self._edge(authority, key, "revokes in", judged)
-            for gate in gates if issuer in issuing else ():
+            for gate in gates if issuer in revoking else ():
                 kind, _slash, name = gate.partition("/")
                 self._edge(key, gate, "is asked by", self._state(("dc crl" if kind == "domain_controller" else "gateway crl", name)))
 

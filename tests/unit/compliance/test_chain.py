@@ -20,6 +20,7 @@ BREAKS = [
     ("root-days-left", "corp.example", "root Corp Example Root CA", [("Corp Example Root CA", "Corp Example Issuing CA")]),
     ("dc-certificate-days-left", "dc1.corp.example", "dc1.corp.example", [("Cards", "dc1.corp.example")]),
     ("ntauth-unknown-certificate", "corp.example", "NTAuth Old CA", [("Cards", "dc1.corp.example"), ("Cards", "dc2.corp.example")]),
+    ("policy-not-linked", "corp.example", "policy Certlogon - Smart Card Services", []),
     ("account-weak-mapping", "corp.example", "CN=User 1", [("dc1.corp.example", "Users"), ("dc2.corp.example", "Users")]),
     ("crl-expired", "localhost", CRL, [("Corp Example Issuing CA", "CRL of Corp Example Issuing CA")]),
     (
@@ -51,7 +52,7 @@ def test_finding_breaks_its_link_and_no_other(control, target, subject, links):
     chain = with_verdict(control, target, subject)["chain"]
     assert sorted(broken(chain)) == sorted(links)
     edges = [edge for edge in chain["edges"] if edge["status"] == "fail"]
-    assert {(edge["message"], edge["control"]) for edge in edges} == {("It is not so.", control)}
+    assert {(edge["message"], edge["control"]) for edge in edges} == ({("It is not so.", control)} if links else set())
 
 
 @pytest.mark.parametrize(
@@ -90,6 +91,22 @@ def test_mild_failures_warn():
     chain = with_verdict("authority-audit-filter", "ca1.corp.example", "CA Corp Example Issuing CA")["chain"]
     assert broken(chain) == []
     assert broken(chain, "warn") == [("Corp Example Root CA", "Corp Example Issuing CA")]
+
+
+def test_policies_are_between_card_and_user():
+    chain = with_verdict("policy-not-linked", "corp.example", "policy Certlogon - Smart Card Services")["chain"]
+    assert broken(chain, "warn") == [("Cards", "Users")]
+
+
+def test_what_is_wrong_with_asking_for_crls_shows_where_no_crl_was_seen():
+    report = with_verdict("appliance-crl-checking", "vpn1.corp.example", "CA")
+    assert broken(chains.chain({**report, "crls": []})) == [("Cards", "vpn1.corp.example")]
+
+
+def test_template_that_no_ca_offers_hangs_on_none():
+    report = samples.good()
+    chain = chains.chain(report, {"Corp Example Issuing CA": []})
+    assert [edge for edge in chain["edges"] if edge["label"] == "issues"] == []
 
 
 def test_good_site_has_no_break():
