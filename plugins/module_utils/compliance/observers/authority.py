@@ -106,6 +106,9 @@ def look(session: PowerShellSession, params: Mapping[str, Any], observation: Obs
         _of_audit(audit, params, observation)
     if params["issued"]:
         issued.observe(host, params, observation)
+    else:
+        # nobody asked for it: no judgement, not an unknown one
+        observation.set(issued.STREAM, None)
     session.rounds += host.rounds
 
 

@@ -6,6 +6,7 @@ Plain ASCII of its own, since terminals in CI are what they are. Names come from
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,8 @@ SUBJECTS = 3
 CONTROLS = 25
 """How many failing controls are shown with what mends them."""
 _LEAST, _MOST = 40, 120
+_FACT = re.compile(r"^[a-z_]+: ")
+"""The fact that could not be read, before the reason that it shares with others."""
 _BAR = 10
 _COLOURS = {"fail": "31", "unknown": "33", "pass": "32", "waived": "36", "not_applicable": "2", "head": "1", "dim": "2"}
 _WORDS = (("fail", "failing"), ("unknown", "unknown"), ("pass", "passed"), ("waived", "waived"), ("not_applicable", "not applicable"))
@@ -164,7 +167,7 @@ def _unknown(page: _Page, report: Report) -> None:
     reasons: dict[tuple[str, str, str], list[str]] = {}
     for control, target, finding in _findings(report, "unknown"):
         if (target["kind"], target["name"]) not in silent:
-            ids = reasons.setdefault((target["name"], finding["message"], finding["right"]), [])
+            ids = reasons.setdefault((target["name"], _FACT.sub("", finding["message"]), finding["right"]), [])
             if control["id"] not in ids:
                 ids.append(control["id"])
     if not (silent or reasons):
