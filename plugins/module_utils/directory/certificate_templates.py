@@ -23,6 +23,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.directory.session i
 from ansible_collections.certlogon.core.plugins.module_utils.directory.template_permissions import access_of
 from ansible_collections.certlogon.core.plugins.module_utils.directory.template_plan import (
     DESCRIPTOR,
+    GROUP_LINK,
     OID,
     OWNER_GROUP_DACL,
     OidObject,
@@ -209,7 +210,7 @@ def _read(session: Directory, params: Mapping[str, Any]) -> Templates:
     found = session.search(container, "(objectClass=pKICertificateTemplate)", wanted, "level", descriptor=OWNER_GROUP_DACL)
     templates = {template.name.casefold(): template for template in map(template_of, found)}
     scope = frozenset(entry["name"].casefold() for entry in config) or None
-    entries = session.search(oid_container, "(objectClass=*)", ["displayName", "flags", OID])
+    entries = session.search(oid_container, "(objectClass=*)", ["displayName", "flags", OID, GROUP_LINK])
     stored = next((entry.text(OID) for entry in entries if entry.dn.casefold() == oid_container.casefold()), None)
     arc = stored or oids.forest_arc(_forest_guid(session))
     context = SddlContext(session.root_domain_sid)
@@ -222,7 +223,9 @@ def _read(session: Directory, params: Mapping[str, Any]) -> Templates:
         oid_container=oid_container,
         templates=templates,
         oid_objects={
-            oid: OidObject(entry.dn, entry.text("displayName")) for entry in entries if (oid := entry.text(OID)) and oid != stored
+            oid: OidObject(entry.dn, entry.text("displayName"), entry.text(GROUP_LINK) or "")
+            for entry in entries
+            if (oid := entry.text(OID)) and oid != stored
         },
         publications=_publications(session) if state == "deleted" else (),
         arc=arc,

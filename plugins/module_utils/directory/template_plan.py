@@ -37,6 +37,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.resource import Cha
 
 DESCRIPTOR = "nTSecurityDescriptor"
 OID = "msPKI-Cert-Template-OID"
+GROUP_LINK = "msDS-OIDToGroupLink"
 OWNER_GROUP_DACL, _DACL = 7, 4
 """SD_FLAGS ([MS-ADTS] 3.1.1.3.4.1.11)."""
 
@@ -83,6 +84,8 @@ class Template:
 class OidObject:
     dn: str
     display_name: str | None
+    group: str = ""
+    """The group that an issuance policy makes people members of (msDS-OIDToGroupLink)."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,11 @@ class Templates:
     scope: frozenset[str] | None = None
     awaits_arc: bool = False
     """Whether the forest gets its arc, and with it the OIDs of its templates, from a CA that is yet to be installed."""
+
+    @cached_property
+    def linked(self) -> dict[str, str]:
+        """Groups of issuance policies, by the policies' names in words."""
+        return {self.vocabulary.policies.words([oid])[0]: item.group for oid, item in self.oid_objects.items() if item.group}
 
     @cached_property
     def _sids(self) -> Mapping[str, Sid]:
@@ -397,7 +405,8 @@ class Planning:
                 self._warnings.append(
                     f"{name}: permissions: a denial stands after what it denies and has no effect; remove it and add it again"
                 )
-            found = [weakness.sentence(self._current.name_of) for weakness in weaknesses(after, exposure_of(descriptor))]
+            weak = weaknesses(after, exposure_of(descriptor), self._current.linked)
+            found = [weakness.sentence(self._current.name_of) for weakness in weak]
             if self._strict:
                 self._problems.collect(f"config: {name}: {weakness} (refused because of strict)" for weakness in found)
             else:

@@ -637,6 +637,14 @@ def test_weaknesses(config: dict, found: list[str]) -> None:
         assert len(plan([{"name": "T", **config}], strict=True).changes) == 1
 
 
+def test_a_policy_that_makes_members_of_a_group_is_warned_of() -> None:
+    linked = replace(EMPTY, oid_objects={"1.2.3.4": OidObject(f"CN=x,{OID_CONTAINER}", "Gold", "CN=Enterprise Admins")})
+    config = {"name": "T", "based_on": "User", "issuance_policies": ["1.2.3.4"]}
+    [warning] = [warning for warning in plan([config], linked).warnings if "ESC" in warning]
+    assert "ESC13: CORP\\Domain Users can get certificates that make them members of CN=Enterprise Admins" in warning
+    assert not [warning for warning in plan([config]).warnings if "ESC" in warning]
+
+
 def test_weaknesses_of_unchanged_templates_are_seen() -> None:
     current = having({"name": "T", "based_on": "User", "sid_extension": False})
     found = plan([{"name": "T"}], current)

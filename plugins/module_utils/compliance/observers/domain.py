@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,7 +29,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.directory.certifica
 from ansible_collections.certlogon.core.plugins.module_utils.directory.names import escape_filter, escape_filter_bytes, rdn_value
 from ansible_collections.certlogon.core.plugins.module_utils.directory.security import SecurityDescriptor, Sid
 from ansible_collections.certlogon.core.plugins.module_utils.directory.session import Directory, Entry, NoSuchObject
-from ansible_collections.certlogon.core.plugins.module_utils.directory.template_plan import DESCRIPTOR, OID, OWNER_GROUP_DACL
+from ansible_collections.certlogon.core.plugins.module_utils.directory.template_plan import DESCRIPTOR, GROUP_LINK, OID, OWNER_GROUP_DACL
 from ansible_collections.certlogon.core.plugins.module_utils.directory.template_words import (
     INTEGERS,
     LISTS,
@@ -71,7 +71,6 @@ _CONTAINERS: Mapping[str, str] = {
     "root": "Certification Authorities",
     "intermediate": "AIA",
 }
-_GROUP_LINK = "msDS-OIDToGroupLink"
 _WRITTEN_ALWAYS = ("flags", "revision", "msPKI-Certificate-Name-Flag", "msPKI-Enrollment-Flag", "msPKI-RA-Signature")
 """Attributes that AD CS writes into each template; where one of them is not shown, the account may not read it."""
 
@@ -85,7 +84,7 @@ _ATTRIBUTES = tuple(
             *TEXTS,
             *OCTETS,
             *LISTS,
-            _GROUP_LINK,
+            GROUP_LINK,
             CERTIFICATES,
             "crossCertificatePair",
             "certificateTemplates",
@@ -232,7 +231,7 @@ def _read(directory: Directory) -> Pki:
 
 
 def _set_containers(pki: Pki, observation: Observation) -> None:
-    makers = {
+    makers: Mapping[str, Callable[[Pki], list[dict[str, Any]]]] = {
         "templates": _templates,
         "issuance_policies": lambda pki: _issuance_policies(pki, _vocabulary(pki)),
         "enrollment_services": lambda pki: [_service(entry) for entry in pki.services],
@@ -279,7 +278,7 @@ def _issuance_policies(pki: Pki, vocabulary: Vocabulary) -> list[dict[str, Any]]
             "dn": entry.dn,
             "oid": oid,
             "word": vocabulary.policies.words([oid])[0],
-            "group": entry.text(_GROUP_LINK) or "",
+            "group": entry.text(GROUP_LINK) or "",
         }
         for entry in pki.oids
         if entry.integer("flags") == ISSUANCE_POLICY and (oid := entry.text(OID))
