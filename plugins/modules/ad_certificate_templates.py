@@ -13,7 +13,7 @@ description:
     the objects of their OIDs (C(msPKI-Enterprise-Oid)). It speaks LDAP with a domain controller; neither AD CS nor a Windows host is
     needed.
   - The directory accepts nearly anything in a template, so the module judges what is legal before it writes. It warns of every template
-    that an attacker could use (ESC1, 2, 3, 4, 9, 15 and 17 in the counting of security tools), or refuses it with O(strict=true).
+    that an attacker could use (ESC1, 2, 3, 4, 9, 13, 15 and 17 in the counting of security tools), or refuses it with O(strict=true).
   - Every change of a template raises its minor revision, with compare-and-swap, so two runs at once do not overwrite one another.
   - Attributes the module does not know are left as they are.
   - The forest's OID arc is stored at C(CN=OID,CN=Public Key Services) with the first template of a forest that has none.

@@ -10,7 +10,9 @@ short_description: Look at a domain for a compliance report
 version_added: 0.5.0
 description:
   - Reads what a domain's directory and SYSVOL say of certificate logon, and leaves it in a file for M(certlogon.core.compliance_report) to judge.
-  - It only reads. The session that it works with cannot do anything but bind and search.
+  - It only reads. Its LDAP sessions can do nothing but bind and search, its SMB sessions nothing but open for reading.
+  - It always runs on the control node, whatever the task's connection is.
+  - Templates, OIDs, enrollment services, stores and their permissions are asked of each domain controller that answers, and compared.
   - What the account may not read is noted as such, with the right that is missing, and becomes "unknown" in the report.
   - The role P(certlogon.core.compliance#role) calls it. By itself it tells nothing but where the file is.
 extends_documentation_fragment:
