@@ -86,7 +86,8 @@ def templates(directory: Directory, wanted: dict, count: int):
             "pKIOverlapPeriod": period(words["overlap_days"]),
             "pKIKeyUsage": bytes.fromhex(words["pKIKeyUsage_hex"]),
             "nTSecurityDescriptor": directory.descriptor(
-                f"O:EAG:EAD:PAI(A;;{FULL};;;DA)(A;;{FULL};;;EA)(A;;LCRPLORC;;;AU)(OA;;RPWPCR;{ENROLL};;{'DU' if number % 10 == 0 else 'DA'})"
+                f"O:EAG:EAD:PAI(A;;{FULL};;;DA)(A;;{FULL};;;EA)(A;;LCRPLORC;;;AU)"
+                + f"(OA;;RPWPCR;{ENROLL};;{'DU' if number % 10 == 0 else 'DA'})"
                 + f"(A;;{FULL};;;DU)" * (number % 50 == 25)
             ),
         }
