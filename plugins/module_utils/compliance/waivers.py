@@ -117,7 +117,7 @@ def parse(content: bytes, name: str, controls: Collection[str]) -> tuple[Waiver,
 
 
 def _items(root: Any, name: str) -> Sequence[Any]:
-    members = {key.value: value for key, value in root.value} if isinstance(root, yaml.MappingNode) else {}
+    members = {str(key.value): value for key, value in root.value} if isinstance(root, yaml.MappingNode) else {}
     inner = members.get("waivers")
     if set(members) != {"waivers"} or not (isinstance(inner, yaml.SequenceNode) or _empty(inner)):
         raise UserError(f"waivers: {name} has to be a mapping with the one key waivers, a list; see docs/compliance.md for an example")
