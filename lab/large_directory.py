@@ -63,7 +63,7 @@ def _load(lab: Lab, wanted: Mapping[str, int]) -> None:
     given = {"templates": json.loads(TEMPLATES.read_text()), "counts": dict(wanted), "services": list(SERVICES)}
     _write(lab, "/root/settings.json", json.dumps(given))
     _write(lab, "/root/load.py", LOADER.read_text())
-    _run(lab, ["nice", "-n", "10", "python3", "/root/load.py", "/root/settings.json"])
+    _run(lab, ["python3", "/root/load.py", "/root/settings.json"])
 
 
 def _keep(lab: Lab, archive: Path) -> None:
