@@ -146,7 +146,7 @@ def test_tokens_agree_with_samba(facts: Facts, lab: Any) -> None:
 def test_findings_name_cause_policy_and_link(facts: Facts) -> None:
     overridden = judged(facts, "policy-overridden")
     assert {(one.evidence["winner"], one.evidence["link"], one.evidence["setting"].split()[-1]) for one in overridden.verdicts} == {
-        (FORCED, "Corp", "scpolicysvc"),
+        (FORCED, "Corp", "SCPolicySvc"),
     }
     assert [one.subject.split(":")[-1].strip() for one in judged(facts, "policy-reaches-computers").verdicts] == [
         "inheritance is blocked at Corp/Workstations/Kiosks"

@@ -116,6 +116,11 @@ def claims(said: Words, where: str) -> tuple[dict[tuple[str, str], list[Claim]],
     return found, sweeps, unread
 
 
+def settings(said: Words) -> dict[tuple[str, str], Setting]:
+    """The settings in `words`, as they are spelt there."""
+    return {setting.key: setting for setting, _claim in _claims(said, "") if isinstance(setting, Setting)}
+
+
 def _claims(said: Words, where: str) -> Iterator[tuple[Setting | tuple[str, bool], Claim]]:
     for key, value, state, _type, data in said.get("registry", ()):
         yield from _of_record(key, value, state, data)

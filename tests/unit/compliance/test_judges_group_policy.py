@@ -380,7 +380,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "policy-content": [
         case("pass"),
-        case("fail", contents(2, services=[["SCardSvr", "manual"]]), says="service scardsvr is manual, not automatic and 2 more settings"),
+        case("fail", contents(2, services=[["SCardSvr", "manual"]]), says="service SCardSvr is manual, not automatic and 2 more settings"),
         case("fail", emptied("user_registry"), says="user: "),
         case("unknown", emptied("services"), refused(2), says="access denied"),
         case("unknown", broken_declaration, says="cannot be read"),

@@ -475,7 +475,10 @@ def _content(known: View, subject: str, declared: Words, policy: Words) -> Verdi
     wanted = known.wished(declared)
     have = known.wished({"name": policy["name"], "contents": said})
     differing = {
-        setting_label(key): {"wanted": shown(claim.value), "is": shown(have[key].value) if key in have else "not in the policy"}
+        setting_label(known.spelt(declared, key)): {
+            "wanted": shown(claim.value),
+            "is": shown(have[key].value) if key in have else "not in the policy",
+        }
         for key, claim in wanted.items()
         if key not in have or have[key].value != claim.value
     }

@@ -168,6 +168,10 @@ class View:
         claims, _sweeps, _unread = policy_claims.claims(declared["contents"], repr(declared["name"]))
         return {key: found[-1] for key, found in claims.items()}
 
+    def spelt(self, declared: Words, key: tuple[str, str]) -> Setting:
+        """A setting as the inventory spells it."""
+        return policy_claims.settings(declared["contents"]).get(key) or Setting(*key)
+
     def computers(self, found: Collection[Words]) -> dict[str, Any]:
         """Computers as evidence tells them."""
         places = sorted({self.place(parent(one["dn"])) for one in found})

@@ -51,11 +51,12 @@ def services_started(facts: Facts, parameters: Parameters) -> Iterator[Verdict]:
     """Those that are declared to be started, else `services`."""
     known = view(facts)
     declared = {
-        name for entry in known.declared for (kind, name), claim in known.wished(entry).items() if kind == "service_action" and claim.value
+        item[0].casefold(): item[0]
+        for entry in known.declared
+        for item in entry["contents"].get("preferences", ())
+        if item[2] != "no_change"
     }
-    names = {name.casefold(): name for name in parameters["services"]}
-    for key in sorted(declared or names):
-        name = names.get(key, key)
+    for _key, name in sorted((declared or {name.casefold(): name for name in parameters["services"]}).items()):
         yield from _wanted(facts, Setting("service_action", name), f"starting service {name}", ["start", "restart", "restart_if_required"])
 
 
@@ -247,12 +248,13 @@ def _overriding(known: View, entry: Words, guid: str) -> Iterator[Verdict]:
             groups.setdefault((status, key, winner.linked.policy.dn, winner.linked.som), []).append((computer, outcome))
     for (status, key, _dn, som), members in groups.items():
         outcome = members[0][1]
+        label = setting_label(known.spelt(entry, key))
         winner = outcome.winner
         assert winner is not None
         other, place = known.label(winner.linked.policy), known.place(som)
         found = [computer for computer, _outcome in members]
         evidence = {
-            "setting": setting_label(key),
+            "setting": label,
             "wanted": shown(known.wished(entry)[key].value),
             "is": shown(winner.claim.value),
             "winner": other,
@@ -262,7 +264,7 @@ def _overriding(known: View, entry: Words, guid: str) -> Iterator[Verdict]:
             **known.computers(found),
             "history": [_told(known, step, {}) for step in outcome.history[-LISTED:]],
         }
-        subject = f"{setting_label(key)} of policy {entry['name']}, overridden by policy {other} at {place}"
+        subject = f"{label} of policy {entry['name']}, overridden by policy {other} at {place}"
         what = f"policy {other}, linked to {place}, sets {shown(winner.claim.value)} instead of {evidence['wanted']}"
         if status == "fail":
             yield Verdict(subject, "fail", f"It wins later: on {_where(known, found)}, {what}.", evidence)
