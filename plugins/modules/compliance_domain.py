@@ -9,7 +9,8 @@ module: compliance_domain
 short_description: Look at a domain for a compliance report
 version_added: 0.5.0
 description:
-  - Reads what a domain's directory and SYSVOL say of certificate logon, and leaves it in a file for M(certlogon.core.compliance_report) to judge.
+  - Reads what a domain's directory and SYSVOL say of certificate logon, and leaves it in a file for M(certlogon.core.compliance_report)
+    to judge.
   - It only reads. Its LDAP sessions can do nothing but bind and search, its SMB sessions nothing but open for reading.
   - It always runs on the control node, whatever the task's connection is.
   - Templates, OIDs, enrollment services, stores and their permissions are asked of each domain controller that answers, and compared.
@@ -22,14 +23,16 @@ extends_documentation_fragment:
   - certlogon.core.directory
 options:
   folder:
-    description: The folder on the control node where the observation is left, as C(domain-NAME.json). Made where it is missing, for its owner only.
+    description: >-
+      The folder on the control node where the observation is left, as C(domain-NAME.json). Made where it is missing, for its owner only.
     type: path
     required: true
   name:
     description: What the domain is called in the report; its DNS name when left out.
     type: str
   parameters:
-    description: Figures of controls that differ from the catalogue's, by the control's id. Only controls that judge while reading need them.
+    description: >-
+      Figures of controls that differ from the catalogue's, by the control's id. Only controls that judge while reading need them.
     type: dict
     default: {}
   authorities:
@@ -58,8 +61,8 @@ options:
     default: []
   policies:
     description:
-      - The Group Policy objects that the inventory declares, in the words of O(certlogon.core.group_policies#module:config). With them the report
-        says whether they are there, linked, in effect and overridden; without them only what computers get in the end.
+      - The Group Policy objects that the inventory declares, in the words of O(certlogon.core.group_policies#module:config). With them the
+        report says whether they are there, linked, in effect and overridden; without them only what computers get in the end.
     type: list
     elements: dict
     default: []
