@@ -6,15 +6,10 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from datetime import datetime, timezone
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from ansible_collections.certlogon.core.plugins.module_utils.compliance import read_only
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.appliance_observation import ApplianceObservation
@@ -23,9 +18,10 @@ from ansible_collections.certlogon.core.plugins.module_utils.compliance.observer
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.table import Table
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.trusted_client_cas import TrustedClientCas
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
-from ansible_collections.certlogon.core.tests.unit.compliance.judged import NOW, Case, at, check, incomplete, judged, rows
+from ansible_collections.certlogon.core.tests.unit.compliance.gate_samples import authority, device_pem, sha256
+from ansible_collections.certlogon.core.tests.unit.compliance.judged import Case, at, check, incomplete, judged, rows
 from ansible_collections.certlogon.core.tests.unit.connect_secure import boxes
-from ansible_collections.certlogon.core.tests.unit.connect_secure.authorities import DER, PEM, Authority, certificate_builder, named, served
+from ansible_collections.certlogon.core.tests.unit.connect_secure.authorities import DER, Authority, served
 
 NAME = "vpn.corp.example"
 UNREAD = {"unread": {"reason": "HTTP 403", "right": "Administrators > Admin Roles"}}
@@ -34,39 +30,8 @@ UNREAD = {"unread": {"reason": "HTTP 403", "right": "Administrators > Admin Role
 # ---- what there is, made by hand: all is well
 
 
-SHIFT = (NOW - datetime.now(timezone.utc)).total_seconds() / 86400
-
-
-def days(first: float, last: float) -> tuple[float, float]:
-    """From the tests' own time to what certificates are made by."""
-    return first + SHIFT, last + SHIFT
-
-
-@cache
-def authority(name: str = "Corp CA", parent: Authority | None = None, **more: Any) -> Authority:
-    return Authority(name, parent, **{"days": days(-30, 3000), **more})
-
-
-@cache
-def rsa_key(bits: int) -> Any:
-    return rsa.generate_private_key(65537, bits)
-
-
-@cache
-def leaf(*, life: tuple[float, float] = (-100, 300), bits: int = 2048, name: str = NAME, curve: bool = False) -> str:
-    signer = authority()
-    key = ec.generate_private_key(ec.SECP256R1()) if curve else rsa_key(bits)
-    builder = certificate_builder(named(name), signer.certificate.subject, key.public_key(), days(*life), "")
-    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), False)
-    return builder.sign(signer.key, hashes.SHA256()).public_bytes(PEM).decode()
-
-
-def sha256(pem: str) -> str:
-    return x509.load_pem_x509_certificate(pem.encode()).fingerprint(hashes.SHA256()).hex()
-
-
 def device(pem: str | None = None, **more: Any) -> dict[str, Any]:
-    text = pem or leaf()
+    text = pem or device_pem()
     usual = {"name": "vpn", "pem": text, "sha256": sha256(text), "subject": f"CN={NAME}", "internal_ports": []}
     return {**usual, "external_ports": ["External Port"], "management_port": False, **more}
 
@@ -123,7 +88,7 @@ POLICY: dict[str, Any] = {"url": f"{NAME}/", "kind": "user", "realms": ["Cards"]
 
 
 def port(**more: Any) -> dict[str, Any]:
-    usual = {"host": NAME, "port": 443, "server_name": NAME, "version": "TLSv1.3", "certificates": [leaf()]}
+    usual = {"host": NAME, "port": 443, "server_name": NAME, "version": "TLSv1.3", "certificates": [device_pem()]}
     return {**usual, **more}
 
 
@@ -229,7 +194,7 @@ CASES: dict[str, list[Case]] = {
             "is not for b.corp.example",
         ),
         Case(declaring(key_length=4096), "fail", "not RSA 4096"),
-        Case(facts({"device_certificates": [{"pkcs12_path": "x", "given_sha256": sha256(leaf())}]}), "pass"),
+        Case(facts({"device_certificates": [{"pkcs12_path": "x", "given_sha256": sha256(device_pem())}]}), "pass"),
         Case(facts({"device_certificates": [{"pkcs12_path": "x", "given_sha256": "0" * 64}]}), "fail", "is not on the appliance"),
         Case(facts({"device_certificates": [{"common_name": NAME, "problem": "x.p12: no such file"}]}), "unknown", "no such file"),
         Case(facts(device_certificates=[{"name": "vpn", "problem": "not shown"}, device()]), "unknown", "not shown"),
@@ -238,17 +203,22 @@ CASES: dict[str, list[Case]] = {
     ],
     "appliance-device-certificate-days-left": [
         Case(facts(), "pass"),
-        Case(facts(device_certificates=[device(leaf(life=(-300, 20)))]), "fail", "expires in", {"ports": ["external port External Port"]}),
-        Case(facts(device_certificates=[device(leaf(life=(-300, -2)))]), "fail", "It expired on"),
+        Case(
+            facts(device_certificates=[device(device_pem(life=(-300, 20)))]),
+            "fail",
+            "expires in",
+            {"ports": ["external port External Port"]},
+        ),
+        Case(facts(device_certificates=[device(device_pem(life=(-300, -2)))]), "fail", "It expired on"),
         # half of a life of ten days
-        Case(facts(device_certificates=[device(leaf(life=(-2, 8)))]), "pass"),
-        Case(facts(device_certificates=[device(leaf(life=(-300, 20)))]), "pass", parameters={"days_left": 7}),
-        Case(facts(device_certificates=[device(leaf(life=(-300, 3)), external_ports=[])]), "not_applicable"),
+        Case(facts(device_certificates=[device(device_pem(life=(-2, 8)))]), "pass"),
+        Case(facts(device_certificates=[device(device_pem(life=(-300, 20)))]), "pass", parameters={"days_left": 7}),
+        Case(facts(device_certificates=[device(device_pem(life=(-300, 3)), external_ports=[])]), "not_applicable"),
         Case(facts(device_certificates=UNREAD), "unknown", "HTTP 403"),
     ],
     "appliance-device-certificate-strength": [
         Case(facts(), "pass"),
-        Case(facts(device_certificates=[device(leaf(bits=1024))]), "fail", "1024 bits", {"key": "rsa 1024"}),
+        Case(facts(device_certificates=[device(device_pem(bits=1024))]), "fail", "1024 bits", {"key": "rsa 1024"}),
         Case(facts(device_certificates=UNREAD), "unknown", "HTTP 403"),
     ],
     "appliance-pending-request": [
@@ -266,7 +236,7 @@ CASES: dict[str, list[Case]] = {
     "appliance-users-port": [
         Case(facts(), "pass"),
         Case(facts(users_port=[port(server_name="b.corp.example")]), "fail", f"a certificate for {NAME}", {"names": [NAME]}),
-        Case(facts(users_port=[port(certificates=[leaf(curve=True)])]), "fail", "none of the gateway's own"),
+        Case(facts(users_port=[port(certificates=[device_pem(curve=True)])]), "fail", "none of the gateway's own"),
         Case(facts(users_port=[port(problem="no connection")]), "unknown", "was not reached from the control node"),
         Case(facts(users_port=UNREAD), "unknown", "HTTP 403"),
     ],
@@ -287,7 +257,7 @@ CASES: dict[str, list[Case]] = {
         Case(facts(), "pass"),
         Case(cas(), "fail", "is not on the appliance", {"sha256": authority().sha256}),
         Case(
-            cas(ca(authority("Corp CA", days=days(-30, -1))), declared=[{**wanted_ca(), "sha256": "", "subject": "CN=Corp CA"}]),
+            cas(ca(authority("Corp CA", life=(-30, -1))), declared=[{**wanted_ca(), "sha256": "", "subject": "CN=Corp CA"}]),
             "fail",
             "expired on",
         ),

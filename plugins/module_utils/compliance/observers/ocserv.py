@@ -152,7 +152,7 @@ def _configuration(text: str) -> dict[str, list[str]]:
 
 def _settings(text: str) -> Words:
     words = _json(text)
-    kept = ("name", "subject", "checked", "anchor", "verify", "points", "urls", "frequency")
+    kept = ("name", "pem", "subject", "checked", "anchor", "verify", "points", "urls", "frequency")
     try:
         authorities = [{name: one.get(name) for name in kept} | {"sha256": _sha256(one.get("pem") or "")} for one in words["authorities"]]
         return {name: words.get(name) for name in ("warn_hours", "unreachable_hours", "without_crl", "prove_again")} | {
@@ -198,7 +198,7 @@ def _gate(text: str) -> int:
 
 def _crls(observation: Observation, file: Mapping[str, Any]) -> None:
     """The CRLs that ocserv goes by: each with the CAs of `trust` and of the settings that signed it."""
-    authorities = _parsed(observation, "trust")
+    authorities = _pool(observation)
     look: Callable[[str], Any] = lambda text: [_crl(one, authorities) for one in _lists(text)]  # noqa: E731
     _from_file(observation, "crls", file, look)
     found = observation.facts["crls"].get("is") or []
@@ -215,10 +215,18 @@ def _lists(text: str) -> list[Crl]:
     return [crls.load(block) for block in blocks]
 
 
+def _pool(observation: Observation) -> list[Any]:
+    """The CAs of the gateway, those that are shut out included."""
+    settings = observation.facts["settings"].get("is") or {}
+    pems = [str(one["pem"]) for one in settings.get("authorities", ()) if one["sha256"]]
+    known = {one.sha256: one for pem in pems for one in load(pem)}
+    return [*_parsed(observation, "trust"), *chains.parsed(known.values())]
+
+
 def _crl(found: Crl, authorities: Sequence[Any]) -> Words:
     words = seen.crl(found, "", "", "")
     signers = [ca for ca in authorities if found.parsed.issuer == ca.subject and crls.signed_by(found, ca)]
-    return {**words, "delta": found.is_delta, "signed_by": [load(chains.encoded(ca))[0].sha256 for ca in signers]}
+    return {**words, "delta": found.is_delta, "signed_by": sorted({load(chains.encoded(ca))[0].sha256 for ca in signers})}
 
 
 def _parsed(observation: Observation, fact: str) -> list[Any]:
@@ -259,7 +267,7 @@ def _listed(observation: Observation) -> None:
         use = seen.ROOT if chains.self_issued(parsed) else seen.CA
         observation.certificates.append(seen.certificate(parsed, use, holder))
     settings = observation.facts["settings"].get("is") or {}
-    pems = {load(chains.encoded(one))[0].sha256: seen.pem([one]) for one in trusted}
+    pems = {load(chains.encoded(one))[0].sha256: seen.pem([one]) for one in _pool(observation)}
     for authority in settings.get("authorities", ()):
         used_by = f"trusted client CA {authority['name']} of {holder}"
         for url in authority.get("urls") or ():
