@@ -139,7 +139,9 @@ def _ports(observation: Observation, address: str, fqdn: str, domain: str, timeo
     shown = found["ldaps"].get("certificates")
     if shown:
         parsed = chains.parsed(load("".join(shown)))
-        observation.certificates.append(seen.certificate(parsed[0], seen.DOMAIN_CONTROLLER, observation.target.name))
+        template = description.template(parsed[0])
+        words = {"name": fqdn, "template": str(template.get("name") or template.get("oid") or "")}
+        observation.certificates.append(seen.certificate(parsed[0], seen.DOMAIN_CONTROLLER, observation.target.name, **words))
         issuer = next((one for one in parsed[1:] if chains.issued_by(parsed[0], one)), None)
         observation.cdps += seen.cdps(parsed[0], issuer, f"the certificate of {fqdn}")
 

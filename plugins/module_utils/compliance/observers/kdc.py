@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.certlogon.core.plugins.module_utils.certificates import der
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.read_only import Asked
-from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
+from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, UserError
 
 PORT = 88
 PKINIT = 16
@@ -42,8 +42,8 @@ def offered(host: str, realm: str, client: str, timeout: int, asked: Asked, port
         raise UserError(f"{where}: the KDC does not answer: {reason}; is it up, and the port open?") from error
     try:
         return read(answer)
-    except (ValueError, KeyError) as error:
-        raise UserError(f"{where}: what answers is no KDC ({error})") from error
+    except FormatError as error:
+        raise UserError(f"{where}: what answers is no KDC: it {error}") from error
 
 
 def request(realm: str, client: str) -> bytes:
@@ -61,14 +61,21 @@ def request(realm: str, client: str) -> bytes:
 
 
 def read(answer: bytes) -> dict[str, Any]:
-    """Raises `ValueError` for what is neither KRB-ERROR nor AS-REP."""
+    """Raises `FormatError` for what is neither KRB-ERROR nor AS-REP."""
+    try:
+        return _read(answer)
+    except (ValueError, KeyError) as error:
+        raise FormatError(f"is no answer to an AS-REQ ({type(error).__name__}: {error})") from error
+
+
+def _read(answer: bytes) -> dict[str, Any]:
     tag, content, _end = der.read(answer)
     if tag == _AS_REP:
         # an account that needs no pre-authentication: what the KDC would take besides, it does not say
         return {"error": 0, "name": "", "preauthentication": None}
     if tag != _KRB_ERROR:
         raise ValueError(f"it begins with 0x{tag:02x}")
-    members = _members(content)
+    members = _parts(content)
     code = int.from_bytes(der.read(members[6])[1], "big", signed=True)
     found: list[int] | None = None
     if code == PREAUTH_REQUIRED and 12 in members:
@@ -82,24 +89,19 @@ def _preauthentication(method_data: bytes) -> list[int]:
     _tag, content, _end = der.read(method_data)
     position, types = 0, []
     while position < len(content):
-        _tag, entry, position = der.read(content, position)
-        inner, members = 0, {}
-        while inner < len(entry):
-            tag, value, inner = der.read(entry, inner)
-            members[tag & 0x1F] = value
-        types.append(int.from_bytes(der.read(members[1])[1], "big", signed=True))
+        start = position
+        _tag, _entry, position = der.read(content, position)
+        types.append(int.from_bytes(der.read(_parts(content[start:position])[1])[1], "big", signed=True))
     return types
 
 
-def _members(content: bytes) -> dict[int, bytes]:
-    """The members of a SEQUENCE by their context tag."""
+def _parts(content: bytes) -> dict[int, bytes]:
+    """The members of a SEQUENCE by their context tag. Raises `ValueError`."""
     _tag, sequence, _end = der.read(content)
     position, members = 0, {}
     while position < len(sequence):
         tag, value, position = der.read(sequence, position)
         members[tag & 0x1F] = value
-    if 6 not in members:
-        raise ValueError("an error without a code")
     return members
 
 
