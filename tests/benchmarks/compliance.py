@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A large domain audited: `python -m tests.benchmarks.compliance FOLDER --share PERCENT --certipy PYTHON [--quick]`, in the lab's network.
 
-The whole audit is `ansible-playbook` with the tasks that the role has for a domain: prepared, looked at, reported with every output.
+The whole audit is `ansible-playbook certlogon.core.compliance` on an inventory that has one domain, with every output.
 Beside it Certipy (PyPI certipy-nxc), an independent auditor, on the same directory: what it and the part `domain` both look at, each as a
 whole process and by an account without privileges. Samba's own memory and that of the lab are not counted.
 """
@@ -38,16 +38,20 @@ class Bench:
         self.work.mkdir(mode=0o700)
 
     def audit(self) -> dict[str, Any]:
-        """The whole of it, as a user starts it."""
+        """The whole of it, as a user starts it: the playbook, on an inventory that has one domain; without a dry run of `site`."""
         ansible = Ansible(self.folder, Path(sys.executable))
-        report = {"folder": str(self.work / "run"), "fail_on": "never", "outputs": OUTPUTS}
-        tasks: list[dict[str, Any]] = [
-            {"certlogon.core.compliance_report": {**report, "state": "prepared"}},
-            {"certlogon.core.compliance_domain": {**connection(), "folder": str(self.work / "run/observations"), "timeout": 120}},
-            {"certlogon.core.compliance_report": {**report, "targets": {"domain": ["{{ lookup('env', 'CERTLOGON_DOMAIN') }}"]}}},
-        ]
-        command = ansible.play("compliance", tasks)
-        series = interleaved({"audit": functools.partial(ansible.run, command)}, 1 if self.quick else 2)
+        names = {name: f"{{{{ lookup('env', 'CERTLOGON_{name.upper()}') }}}}" for name in ("server", "username", "password", "ca_path")}
+        variables = {f"certlogon_{name}": value for name, value in names.items()} | {
+            "ansible_connection": "local",
+            "certlogon_timeout": 120,
+        }
+        inventory = self.work / "inventory.json"
+        domains = {"domains": {"hosts": {os.environ["CERTLOGON_DOMAIN"]: variables}}}
+        inventory.write_text(json.dumps({"all": {"children": domains}}))
+        wishes = {"folder": str(self.work / "run"), "fail_on": "never", "outputs": OUTPUTS, "drift": False}
+        given = json.dumps({f"certlogon_compliance_{name}": value for name, value in wishes.items()})
+        command = [ansible.program, "-i", str(inventory), "certlogon.core.compliance", "-e", given]
+        series = interleaved({"audit": functools.partial(ansible.run, command)}, 1 if self.quick else 3)
         written = json.loads((self.work / "run/report.json").read_text())
         answered = [target for target in written["targets"] if target["kind"] == "domain" and target["answered"]]
         if not answered:

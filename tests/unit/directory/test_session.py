@@ -111,3 +111,28 @@ def test_sealed_records_carry_their_length():
     pipe = Pipe(b"")
     spnego_bind.SealedSocket(pipe, Rot()).sendall(b"hello")
     assert pipe.sent == b"\0\0\0\x05ifmmp"
+
+
+class Paged(session.Directory):
+    """Answers a search with one page after another, and counts them."""
+
+    def __init__(self, pages):
+        self._pages = pages
+        self._connection = self
+        self.asked = []
+
+    def _do(self, subject, operation, *arguments, **named):
+        number = int(named["paged_cookie"] or b"0")
+        self.asked.append(number)
+        cookie = str(number + 1).encode() if number + 1 < len(self._pages) else b""
+        self.result = {"controls": {"1.2.840.113556.1.4.319": {"value": {"cookie": cookie}}}}
+        entries = [{"type": "searchResEntry", "dn": dn, "raw_attributes": {}} for dn in self._pages[number]]
+        return [*entries, {"type": "searchResRef"}]
+
+
+def test_a_stream_asks_for_a_page_when_it_comes_to_it():
+    directory = Paged([["a", "b"], [], ["c"]])
+    stream = directory.stream("DC=corp", attributes=iter(["cn"]))
+    assert [next(stream).dn, next(stream).dn] == ["a", "b"] and directory.asked == [0]
+    assert [entry.dn for entry in stream] == ["c"] and directory.asked == [0, 1, 2]
+    assert [entry.dn for entry in directory.search("DC=corp")] == ["a", "b", "c"]
