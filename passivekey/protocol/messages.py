@@ -24,6 +24,7 @@ CLOCK = 300
 """Seconds that a proof's time may differ from the server's."""
 
 PROOF, CODE, POLICY = "passivekey-proof+jwt", "passivekey-code+jwt", "passivekey-policy+jwt"
+SUCCESSION = "passivekey-succession+jwt"
 SEED, COOKIE, SEALED = "passivekey-seed", "passivekey-cookie", "passivekey-sealed-seed"
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 Claims = dict[str, Any]
@@ -235,3 +236,15 @@ def read_policy(token: object, policy_keys: Iterable[Mapping[str, Any]], now: fl
     if number(claims, "expires", "malformed") < now:
         raise Refused("malformed", "the policy has expired")
     return claims
+
+
+def follow(known: list[keys.Jwk], succession: list[str]) -> list[keys.Jwk]:
+    """The policy keys that follow from those known, by what each signed for the next."""
+    found = list(known)
+    for statement in succession:
+        signer = header(statement, SUCCESSION, "malformed")["kid"]
+        key = next((words for words in found if words.get("kid") == signer), None)
+        if key is not None:
+            claims = verified(statement, SUCCESSION, keys.from_jwk(key), "malformed")
+            found.append(keys.jwk(keys.from_jwk(claims.get("next"))))
+    return found

@@ -1,0 +1,468 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Enrolment and validation, as the protocol says (docs/passivekey-protocol.md). No HTTP, no LDAP, no clock of its own."""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+
+from passivekey.protocol import certificates, codes, keys, messages
+from passivekey.protocol.errors import Refused
+from passivekey.server.accounts import Account, Directory
+from passivekey.server.audit import Audit
+from passivekey.server.keyring import Keyring
+from passivekey.server.store import Conflict, Device, Store, Transaction
+
+NONCE_LIFE = 120
+CHALLENGE_LIFE = 120
+SIGN_IN_LIFE = 300
+PENDING_LIFE = 3600
+POLICY_LIFE = 86400
+Done = TypeVar("Done")
+_TRIES = 3
+"""Of a transaction that another one was faster than."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the administrator decided. Times in seconds."""
+
+    origin: str
+    enrollment_groups: frozenset[str] = frozenset()
+    """SIDs; whoever is in one of them may enroll. Empty: everybody with an account."""
+
+    devices_per_account: int = 5
+    sites: tuple[str, ...] = ()
+    interval: int = 60
+    hotkey: str = "ctrl+shift+o"
+    session_idle: int = 900
+    session_life: int = 28800
+    crl_life: int = 86400
+    account_failures: int = 8
+    source_failures: int = 40
+    failures_within: int = 900
+    locked_for: int = 900
+    refuse_wrong_password_at_once: bool = False
+
+    @property
+    def host(self) -> str:
+        return self.origin.removeprefix("https://").partition(":")[0]
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """Who may in: the account, the device, and a new session where one was made."""
+
+    account: Account
+    device: str
+    session: str = ""
+
+
+@dataclass
+class Service:
+    rules: Rules
+    store: Store
+    keyring: Keyring
+    directory: Directory
+    audit: Audit
+    clock: Callable[[], float]
+    _dummy: codes.Seed = field(default_factory=lambda: codes.Seed(codes.new_seed()))
+
+    @property
+    def now(self) -> int:
+        return int(self.clock())
+
+    # ---- what everybody may know
+
+    def policy(self) -> str:
+        """Signed; its serial is the time, for it must only grow."""
+        claims = {
+            "serial": self.now,
+            "issued": self.now,
+            "expires": self.now + POLICY_LIFE,
+            "origin": self.rules.origin,
+            "sites": list(self.rules.sites),
+            "interval": self.rules.interval,
+            "step": codes.STEP,
+            "cookie_keys": self.keyring.cookie_jwks,
+            "policy_keys": self.keyring.policy_jwks,
+            "hotkey": self.rules.hotkey,
+            "renew_at": round(certificates.RENEW_AT, 2),
+        }
+        return messages.policy(self.keyring.policy_signer, claims)
+
+    def crl(self) -> bytes:
+        """The CRL of the device CA, DER; its number grows with each that is made."""
+        ca, key = self.keyring.ca
+        with self.store.transaction() as transaction:
+            number = max(transaction.number("crl") + 1, self.now)
+            transaction.set_number("crl", number)
+            revoked = transaction.revoked_certificates(self.now)
+        entries = [(serial, _time(at)) for serial, at in revoked]
+        life = datetime.timedelta(seconds=self.rules.crl_life)
+        return certificates.revocation_list(ca, key, entries, number, _time(self.now), life).public_bytes(Encoding.DER)
+
+    def nonce(self) -> str:
+        nonce = messages.text(secrets.token_bytes(16))
+        with self.store.transaction() as transaction:
+            transaction.add_ticket(nonce, "nonce", "", self.now + NONCE_LIFE)
+        return nonce
+
+    # ---- enrolment
+
+    def enroll(self, principal: Account, body: Mapping[str, Any], source: str) -> dict[str, Any]:
+        """A pending device of who signed in; nothing in `body` says who that is."""
+        request, csr, workstation = (messages.string(body, name, "malformed") for name in ("request", "csr", "workstation"))
+        if len(request) != 32 or set(request) - set("0123456789abcdef") or not 0 < len(workstation) <= 64 or not workstation.isprintable():
+            raise Refused("malformed", "request is 32 hexadecimal digits, workstation 1 to 64 characters")
+        self._may_enroll(principal, source)
+        key = certificates.requested_key(messages.octets(csr))
+        agreement = self._agreement(key, body.get("agreement_key"))
+        return self._try(lambda transaction: self._enroll(transaction, principal, request, workstation, key, agreement, source))
+
+    def _enroll(
+        self,
+        transaction: Transaction,
+        principal: Account,
+        request: str,
+        workstation: str,
+        key: keys.PublicKey,
+        agreement: bytes | None,
+        source: str,
+    ) -> dict[str, Any]:
+        account = transaction.account(principal.sid, principal.name, self.now)
+        held = transaction.devices_of(principal.sid, "pending", "active")
+        device = next((found for found in held if found.request == request), None)
+        if device is not None and (device.public_key, device.agreement_key) != (_der(key), agreement):
+            raise Refused("malformed", "this request was made with another key")
+        if device is None:
+            if len(held) >= self.rules.devices_per_account:
+                raise Refused("too-many-devices", f"{len(held)} devices are enrolled")
+            number = secrets.token_hex(16)
+            transaction.add_device(
+                id=number,
+                account=account,
+                request=request,
+                workstation=workstation,
+                public_key=_der(key),
+                agreement_key=agreement,
+                created=self.now,
+                touched=self.now,
+            )
+            certificate = self._certify(transaction, number, key)
+            self.audit.write("enroll", account=principal.sid, device=number, workstation=workstation, source=source)
+            return self._enrolled(number, "pending", certificate)
+        transaction.touch(device.id, self.now)
+        found = transaction.certificate(device.id)
+        return self._enrolled(device.id, device.state, found[0] if found else self._certify(transaction, device.id, key))
+
+    def _may_enroll(self, principal: Account, source: str) -> None:
+        current = self.directory.by_sid(principal.sid)
+        allowed = self.rules.enrollment_groups
+        if current is None or not current.usable or (allowed and not allowed & current.groups):
+            self.audit.write("enroll-refused", account=principal.sid, source=source)
+            raise Refused("not-allowed", "this account may not enroll")
+
+    @staticmethod
+    def _agreement(key: keys.PublicKey, words: object) -> bytes | None:
+        """The agreement key's DER; needed with P-256, forbidden with RSA, and never the device key."""
+        if keys.algorithm(key) == "PS256":
+            if words is not None:
+                raise Refused("malformed", "agreement_key is not for RSA keys")
+            return None
+        agreement = keys.from_jwk(words)
+        if _der(agreement) == _der(key):
+            raise Refused("request-refused", "agreement_key must not be the device key")
+        return _der(agreement)
+
+    def _certify(self, transaction: Transaction, device: str, key: keys.PublicKey) -> bytes:
+        ca, ca_key = self.keyring.ca
+        certificate = certificates.issue(ca, ca_key, device, key, self.rules.origin, _time(self.now))
+        der = certificate.public_bytes(Encoding.DER)
+        transaction.add_certificate(device, certificate.serial_number, der, int(certificate.not_valid_after_utc.timestamp()))
+        return der
+
+    def _enrolled(self, device: str, state: str, certificate: bytes) -> dict[str, Any]:
+        ca = self.keyring.ca[0].public_bytes(Encoding.DER)
+        found = {"device": device, "state": state, "certificate": messages.text(certificate), "ca": messages.text(ca)}
+        return {**found, "policy_keys": self.keyring.policy_jwks}
+
+    def seed(self, device: str, proof: object, source: str) -> dict[str, Any]:
+        """A new seed, good once it is confirmed."""
+        self._proved(device, proof, f"/v1/devices/{device}/seed")
+        value = codes.Seed(codes.new_seed())
+        kid, storage = self.keyring.storage
+
+        def remember(transaction: Transaction) -> Device:
+            found = self._device(transaction, device)
+            transaction.put_seed(device, messages.seal(value.value, device, storage, kid), kid, self.now)
+            transaction.touch(device, self.now)
+            return found
+
+        found = self._try(remember)
+        self.audit.write("seed", account=found.sid, device=device, source=source)
+        recipient = found.agreement_key or found.public_key
+        return {"seed": messages.deliver(value, device, _key(recipient), self.now)}
+
+    def confirm(self, device: str, proof: object, source: str) -> dict[str, Any]:
+        """The device could read its seed: from now on its codes are good."""
+        claims = self._proved(device, proof, f"/v1/devices/{device}/confirm")
+        code, counter = messages.string(claims, "code", "malformed"), messages.number(claims, "counter", "malformed")
+        if abs(counter - codes.counter_at(self.now)) > messages.CLOCK // codes.STEP:
+            raise Refused("proof-refused", "the code is of another time; is the clock right?")
+
+        def decide(transaction: Transaction) -> Device:
+            found = self._device(transaction, device)
+            for state in ("pending", "active"):
+                sealed = transaction.seed(device, state)
+                if sealed and self._open(device, *sealed).find("enrollment", code, [counter]) is not None:
+                    if state == "pending":
+                        transaction.confirm_seed(device)
+                        transaction.activate(device, self.now)
+                    return found
+            raise Refused("proof-refused", "the code is not of the seed that was sent")
+
+        found = self._try(decide)
+        self.audit.write("confirm", account=found.sid, device=device, source=source)
+        return {"device": device, "state": "active"}
+
+    def renew(self, device: str, proof: object, source: str) -> dict[str, Any]:
+        """A new certificate for the same key."""
+        claims = self._proved(device, proof, f"/v1/devices/{device}/certificate")
+        key = certificates.requested_key(messages.octets(claims.get("csr")))
+
+        def certify(transaction: Transaction) -> tuple[Device, bytes]:
+            found = self._device(transaction, device)
+            if _der(key) != found.public_key:
+                raise Refused("request-refused", "the request is made with another key than the device's")
+            return found, self._certify(transaction, device, key)
+
+        found, certificate = self._try(certify)
+        self.audit.write("renew", account=found.sid, device=device, source=source)
+        return self._enrolled(device, found.state, certificate)
+
+    def status(self, device: str, proof: object) -> dict[str, Any]:
+        self._proved(device, proof, f"/v1/devices/{device}/status")
+        with self.store.transaction(reading=True) as transaction:
+            found = self._device(transaction, device)
+            certificate = transaction.certificate(device)
+        expires = certificate[1] if certificate else 0
+        return {"device": device, "state": found.state, "certificate_expires": expires, "policy_serial": self.now, "time": self.now}
+
+    def retire(self, device: str, proof: object, source: str) -> dict[str, Any]:
+        """The device revokes itself."""
+        self._proved(device, proof, f"/v1/devices/{device}/retire")
+        self.revoke(device, "retired by itself", by=device, source=source)
+        return {"device": device, "state": "revoked"}
+
+    def revoke(self, device: str, reason: str, *, by: str, source: str = "") -> bool:
+        """At once: seeds and sessions are gone when this returns. Whether it was in force."""
+        with self.store.transaction() as transaction:
+            found = transaction.device(device)
+            if found is None:
+                raise Refused("no-such-device", "there is no such device")
+            # said before it is done, so that a restored backup can be told of all that may have been done
+            self.audit.write("revoke", account=found.sid, device=device, reason=reason, by=by, source=source)
+            return transaction.revoke(device, self.now, reason)
+
+    # ---- the web
+
+    def check(self, site: str, session: str, cookie: str, source: str) -> Admitted:
+        """Who the browser's cookies stand for on this site. Raises `Refused("unauthenticated")` without saying why."""
+        if site not in self.rules.sites:
+            raise Refused("unauthenticated", "no such site")
+        admitted = self._by_session(site, session) if session else None
+        if admitted is None and cookie:
+            admitted = self._by_cookie(site, cookie, source)
+        if admitted is None:
+            raise Refused("unauthenticated", "no cookie that is good here")
+        return admitted
+
+    def _by_session(self, site: str, session: str) -> Admitted | None:
+        rules = self.rules
+        with self.store.transaction(reading=True) as transaction:
+            held = transaction.session(session, site, self.now, rules.session_idle, rules.session_life)
+            found = transaction.device(held[0]) if held else None
+        account = self._usable(found)
+        if held is None or found is None or account is None:
+            return None
+        if self.now - held[1] >= min(60, rules.session_idle // 4):  # not at each request, for that would be a write each
+            with self.store.transaction() as transaction:
+                transaction.use_session(session, self.now)
+        return Admitted(account, found.id)
+
+    def _by_cookie(self, site: str, cookie: str, source: str) -> Admitted | None:
+        try:
+            opened = messages.open_cookie(cookie, self.keyring.cookie_keys)
+            with self.store.transaction(reading=True) as transaction:
+                found = transaction.device(opened.device)
+                sealed = transaction.seed(opened.device)
+                certificate = transaction.certificate(opened.device)
+            if found is None or found.state != "active" or sealed is None or certificate is None or certificate[1] < self.now:
+                raise Refused("unauthenticated", "the device is not active")
+            code = messages.read_cookie(opened, _key(found.public_key), site)
+            window = codes.Window(back=1 + -(-self.rules.interval // codes.STEP), drift=found.drift)
+            counters = [counter for counter in window.counters(codes.counter_at(self.now)) if counter == code.counter]
+            counter = self._open(found.id, *sealed).find("web", code.code, counters, site)
+            account = self._usable(found)
+            if counter is None or account is None:
+                raise Refused("unauthenticated", "the code, or the account, is not good now")
+            token = self._try(lambda transaction: self._begin_session(transaction, found, site, counter))
+        except Refused as refused:
+            if refused.code == "unavailable":
+                raise
+            self.audit.write("web-refused", site=site, source=source, why=refused.detail)
+            return None
+        self.audit.write("web", account=account.sid, device=found.id, site=site, source=source)
+        return Admitted(account, found.id, token)
+
+    def _begin_session(self, transaction: Transaction, device: Device, site: str, counter: int) -> str:
+        if not transaction.accept(device.id, "web", counter, site):
+            raise Refused("unauthenticated", "the code was used already")
+        token = messages.text(secrets.token_bytes(32))
+        transaction.add_session(token, device.id, site, self.now)
+        # a cookie may be as old as the interval is long: its step tells nothing of the clock
+        transaction.saw(device.id, self.now, device.drift)
+        return token
+
+    # ---- RADIUS
+
+    def radius(self, username: str, password: str, state: str, source: str) -> str:
+        """The state of a challenge, or "" where the user is in. Raises `Refused("unauthenticated")`; who is unknown learns nothing."""
+        who = f"source:{source}"
+        with self.store.transaction(reading=True) as transaction:
+            waits = transaction.waits_until(who) > self.now
+        if waits:
+            self.audit.write("radius-throttled", source=source)
+            raise Refused("throttled", "too many attempts")
+        return self._radius_second(username, password, state, source) if state else self._radius_first(username, password, source)
+
+    def _radius_first(self, username: str, password: str, source: str) -> str:
+        account = self.directory.by_name(username)
+        right = bool(password) and self.directory.password_is(username, password)
+        right = right and account is not None and account.usable and not self._locked(account)
+        if not right:
+            self._failure(account, source, "radius-password")
+            if self.rules.refuse_wrong_password_at_once:
+                raise Refused("unauthenticated", "wrong name or password")
+        about = account.sid if right and account else ""
+        challenge = secrets.token_hex(16)
+        with self.store.transaction() as transaction:
+            transaction.add_ticket(challenge, "radius", f"{about} {username.casefold()}", self.now + CHALLENGE_LIFE)
+        return challenge
+
+    def _radius_second(self, username: str, code: str, state: str, source: str) -> str:
+        with self.store.transaction() as transaction:
+            about = transaction.spend_ticket(state, "radius", self.now)
+        sid, _space, name = (about or " ").partition(" ")
+        account = self.directory.by_sid(sid) if sid and name == username.casefold() else None
+        usable = account if account and account.usable and not self._locked(account) else None
+        device = self._radius_code(usable, code)
+        if usable is None or device is None:
+            self._failure(account, source, "radius-code")
+            raise Refused("unauthenticated", "the code is not good")
+        with self.store.transaction() as transaction:
+            transaction.forgive(f"account:{usable.sid}")
+        self.audit.write("radius", account=usable.sid, device=device, source=source)
+        return ""
+
+    def _radius_code(self, account: Account | None, code: str) -> str | None:
+        """The device whose code it is, accepted now; somebody unknown costs the time of one device."""
+        if account is None:
+            self._dummy.find("radius", code, codes.Window().counters(codes.counter_at(self.now)))
+            return None
+        with self.store.transaction(reading=True) as transaction:
+            held = [(device, transaction.seed(device.id)) for device in transaction.devices_of(account.sid, "active")]
+        for device, sealed in held:
+            counters = codes.Window(drift=device.drift).counters(codes.counter_at(self.now))
+            counter = self._open(device.id, *sealed).find("radius", code, counters) if sealed else None
+            if counter is not None and self._try(partial(self._accept, device, counter)):
+                return device.id
+        return None
+
+    def _accept(self, device: Device, counter: int, transaction: Transaction) -> bool:
+        found = transaction.device(device.id)
+        done = found is not None and found.state == "active" and transaction.accept(device.id, "radius", counter)
+        if done:
+            transaction.saw(device.id, self.now, _drift(counter, self.now))
+        return done
+
+    # ---- what all of them need
+
+    def _try(self, work: Callable[[Transaction], Done]) -> Done:
+        """A transaction; once more where another request was faster."""
+        for _attempt in range(_TRIES):
+            try:
+                with self.store.transaction() as transaction:
+                    return work(transaction)
+            except Conflict:
+                continue
+        raise Refused("unavailable", "too many requests for the same thing at once")
+
+    def _device(self, transaction: Transaction, device: str) -> Device:
+        found = transaction.device(device)
+        if found is None or found.state == "revoked":
+            raise Refused("no-such-device", "there is no such device")
+        return found
+
+    def _proved(self, device: str, proof: object, path: str) -> messages.Claims:
+        """The claims of a device's proof: signed by its key, for this path, with a nonce of ours, its account in order."""
+        if messages.device_of(proof) != device:
+            raise Refused("proof-refused", "another device's proof")
+        with self.store.transaction(reading=True) as transaction:
+            found = self._device(transaction, device)
+        claims = messages.read_proof(proof, _key(found.public_key), f"{self.rules.origin}{path}", self.now)
+        with self.store.transaction() as transaction:
+            if transaction.spend_ticket(str(claims["nonce"]), "nonce", self.now) is None:
+                raise Refused("proof-refused", "the nonce is not good, or not good any more")
+        if self._usable(found) is None:
+            raise Refused("not-allowed", "the account cannot be used")
+        return claims
+
+    def _usable(self, device: Device | None) -> Account | None:
+        """The account of an unrevoked device, as the directory has it now, if it may be used."""
+        account = self.directory.by_sid(device.sid) if device and device.state != "revoked" else None
+        return account if account and account.usable else None
+
+    def _open(self, device: str, sealed: str, kid: str) -> codes.Seed:
+        return codes.Seed(messages.unseal(sealed, device, self.keyring.storage_key(kid)))
+
+    def _locked(self, account: Account) -> bool:
+        with self.store.transaction(reading=True) as transaction:
+            return transaction.waits_until(f"account:{account.sid}") > self.now
+
+    def _failure(self, account: Account | None, source: str, what: str) -> None:
+        rules = self.rules
+        limits = {f"source:{source}": rules.source_failures}
+        if account is not None:
+            limits[f"account:{account.sid}"] = rules.account_failures
+
+        def count(transaction: Transaction) -> None:
+            for who, limit in sorted(limits.items()):
+                transaction.failed(who, self.now, limit, rules.locked_for, rules.failures_within)
+
+        self._try(count)
+        self.audit.write(f"{what}-refused", account=account.sid if account else "", source=source)
+
+
+def _der(key: keys.PublicKey) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _key(der: bytes) -> keys.PublicKey:
+    return keys.checked(load_der_public_key(der))
+
+
+def _time(seconds: int) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+
+
+def _drift(counter: int, now: int) -> int:
+    """How many steps the device's clock is before (or behind) ours."""
+    return max(-codes.MOST_DRIFT, min(codes.MOST_DRIFT, counter - codes.counter_at(now)))

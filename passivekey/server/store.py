@@ -1,0 +1,399 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the server remembers: accounts, devices, seeds (sealed), what was accepted, sessions, failures. SQLite or PostgreSQL.
+
+Every question that decides something is answered and recorded by one statement or in one transaction, so that two requests, two workers or
+two servers never both win. Times are whole seconds since 1970.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from passivekey.errors import ConfigurationError
+from passivekey.protocol.errors import Refused
+
+SCHEMA = 1
+"""Of the tables; a database of another one is refused."""
+
+_metadata = sa.MetaData()
+_meta = sa.Table("meta", _metadata, sa.Column("name", sa.String(32), primary_key=True), sa.Column("value", sa.Text, nullable=False))
+accounts = sa.Table(
+    "accounts",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("sid", sa.String(184), nullable=False, unique=True),
+    sa.Column("name", sa.String(512), nullable=False),
+    sa.Column("created", sa.BigInteger, nullable=False),
+)
+devices = sa.Table(
+    "devices",
+    _metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("account", sa.ForeignKey("accounts.id"), nullable=False, index=True),
+    sa.Column("state", sa.String(8), nullable=False),
+    sa.Column("request", sa.String(32), nullable=False),
+    sa.Column("workstation", sa.String(64), nullable=False),
+    sa.Column("public_key", sa.LargeBinary, nullable=False),
+    sa.Column("agreement_key", sa.LargeBinary),
+    sa.Column("created", sa.BigInteger, nullable=False),
+    sa.Column("touched", sa.BigInteger, nullable=False),
+    sa.Column("seen", sa.BigInteger),
+    sa.Column("drift", sa.Integer, nullable=False, default=0),
+    sa.Column("revoked", sa.BigInteger),
+    sa.Column("reason", sa.String(200)),
+    sa.UniqueConstraint("account", "request"),
+)
+certificates = sa.Table(
+    "certificates",
+    _metadata,
+    sa.Column("serial", sa.String(40), primary_key=True),
+    sa.Column("device", sa.ForeignKey("devices.id"), nullable=False, index=True),
+    sa.Column("der", sa.LargeBinary, nullable=False),
+    sa.Column("expires", sa.BigInteger, nullable=False),
+    sa.Column("revoked", sa.BigInteger),
+)
+seeds = sa.Table(
+    "seeds",
+    _metadata,
+    sa.Column("device", sa.ForeignKey("devices.id"), primary_key=True),
+    sa.Column("state", sa.String(8), primary_key=True),
+    sa.Column("sealed", sa.Text, nullable=False),
+    sa.Column("kid", sa.String(43), nullable=False, index=True),
+    sa.Column("created", sa.BigInteger, nullable=False),
+)
+accepted = sa.Table(
+    "accepted",
+    _metadata,
+    sa.Column("device", sa.ForeignKey("devices.id"), primary_key=True),
+    sa.Column("channel", sa.String(12), primary_key=True),
+    sa.Column("site", sa.String(261), primary_key=True),
+    sa.Column("counter", sa.BigInteger, nullable=False),
+)
+sessions = sa.Table(
+    "sessions",
+    _metadata,
+    sa.Column("hash", sa.String(64), primary_key=True),
+    sa.Column("device", sa.ForeignKey("devices.id"), nullable=False, index=True),
+    sa.Column("site", sa.String(261), nullable=False),
+    sa.Column("created", sa.BigInteger, nullable=False),
+    sa.Column("used", sa.BigInteger, nullable=False, index=True),
+)
+tickets = sa.Table(
+    "tickets",
+    _metadata,
+    sa.Column("hash", sa.String(64), primary_key=True),
+    sa.Column("purpose", sa.String(12), nullable=False),
+    sa.Column("about", sa.Text, nullable=False),
+    sa.Column("expires", sa.BigInteger, nullable=False, index=True),
+)
+failures = sa.Table(
+    "failures",
+    _metadata,
+    sa.Column("who", sa.String(300), primary_key=True),
+    sa.Column("count", sa.Integer, nullable=False),
+    sa.Column("last", sa.BigInteger, nullable=False, index=True),
+    sa.Column("until", sa.BigInteger, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device with its account, as the database has them."""
+
+    id: str
+    account: int
+    sid: str
+    name: str
+    state: str
+    request: str
+    workstation: str
+    public_key: bytes
+    agreement_key: bytes | None
+    created: int
+    touched: int
+    seen: int | None
+    drift: int
+    revoked: int | None
+    reason: str | None
+
+
+_DEVICE = sa.select(
+    devices.c.id,
+    devices.c.account,
+    accounts.c.sid,
+    accounts.c.name,
+    *(devices.c[name] for name in ("state", "request", "workstation", "public_key", "agreement_key", "created", "touched")),
+    *(devices.c[name] for name in ("seen", "drift", "revoked", "reason")),
+).join(accounts, accounts.c.id == devices.c.account)
+
+
+def digest(secret: str) -> str:
+    """As what secrets that are random anyway are remembered."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class Store:
+    """One database. Methods are short transactions of their own, or run in one that `transaction` has opened."""
+
+    def __init__(self, url: str | URL) -> None:
+        try:
+            self._engine = _engine(make_url(url))
+            self._reader = self._engine.execution_options(reading=True)
+            with self._engine.begin() as connection:
+                _metadata.create_all(connection)
+                _check_schema(connection)
+        except (SQLAlchemyError, ImportError) as error:
+            raise ConfigurationError(f"database: {_plain(error)}; check the URL, and that the server may write there") from error
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def transaction(self, *, reading: bool = False) -> Iterator[Transaction]:
+        """All of it or nothing; a database that fails is `Refused("unavailable")`, and nothing was accepted. `reading` blocks nobody."""
+        try:
+            with (self._reader if reading else self._engine).begin() as connection:
+                yield Transaction(connection)
+        except IntegrityError as error:
+            raise Conflict(_plain(error)) from error
+        except SQLAlchemyError as error:
+            raise Refused("unavailable", "the database cannot be used") from error
+
+
+class Conflict(Exception):
+    """Another request did the same thing at the same time; to be tried again from the start."""
+
+
+class Transaction:
+    """What can be asked and remembered. All names are those of the protocol."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._do = connection.execute
+
+    # ---- accounts and devices
+
+    def account(self, sid: str, name: str, now: int) -> int:
+        """The account's number; its name is remembered for people, and follows the directory."""
+        found = self._do(sa.select(accounts.c.id, accounts.c.name).where(accounts.c.sid == sid)).first()
+        if found is None:
+            number = self._do(sa.insert(accounts).values(sid=sid, name=name, created=now)).inserted_primary_key
+            return int(number[0]) if number else 0
+        if found.name != name:
+            self._do(sa.update(accounts).where(accounts.c.id == found.id).values(name=name))
+        return int(found.id)
+
+    def device(self, device: str) -> Device | None:
+        found = self._do(_DEVICE.where(devices.c.id == device)).first()
+        return Device(*found) if found else None
+
+    def devices_of(self, sid: str, *states: str) -> list[Device]:
+        query = _DEVICE.where(accounts.c.sid == sid).order_by(devices.c.created, devices.c.id)
+        return [Device(*found) for found in self._do(query.where(devices.c.state.in_(states)) if states else query)]
+
+    def all_devices(self, *, after: str = "", limit: int = 200) -> list[Device]:
+        """Page by page, by id."""
+        return [Device(*found) for found in self._do(_DEVICE.where(devices.c.id > after).order_by(devices.c.id).limit(limit))]
+
+    def add_device(self, **values: Any) -> None:
+        self._do(sa.insert(devices).values(state="pending", drift=0, **values))
+
+    def touch(self, device: str, now: int) -> None:
+        self._do(sa.update(devices).where(devices.c.id == device).values(touched=now))
+
+    def activate(self, device: str, now: int) -> None:
+        self._do(sa.update(devices).where(devices.c.id == device, devices.c.state != "revoked").values(state="active", touched=now))
+
+    def saw(self, device: str, now: int, drift: int) -> None:
+        self._do(sa.update(devices).where(devices.c.id == device).values(seen=now, drift=drift))
+
+    def revoke(self, device: str, now: int, reason: str) -> bool:
+        """Whether it was in force until now. Seeds and sessions go, certificates get onto the CRL."""
+        query = sa.update(devices).where(devices.c.id == device, devices.c.state != "revoked")
+        done = self._do(query.values(state="revoked", revoked=now, reason=reason[:200])).rowcount
+        self._do(sa.delete(seeds).where(seeds.c.device == device))
+        self._do(sa.delete(sessions).where(sessions.c.device == device))
+        self._do(sa.update(certificates).where(certificates.c.device == device, certificates.c.revoked.is_(None)).values(revoked=now))
+        return bool(done)
+
+    # ---- certificates
+
+    def add_certificate(self, device: str, serial: int, der: bytes, expires: int) -> None:
+        self._do(sa.insert(certificates).values(serial=f"{serial:x}", device=device, der=der, expires=expires))
+
+    def certificate(self, device: str) -> tuple[bytes, int] | None:
+        """The latest certificate, and when it ends."""
+        query = sa.select(certificates.c.der, certificates.c.expires).where(certificates.c.device == device)
+        found = self._do(query.order_by(certificates.c.expires.desc()).limit(1)).first()
+        return (bytes(found.der), int(found.expires)) if found else None
+
+    def revoked_certificates(self, now: int) -> list[tuple[int, int]]:
+        """Serial number and time, of those that have not ended yet."""
+        query = sa.select(certificates.c.serial, certificates.c.revoked).where(certificates.c.revoked.is_not(None))
+        return [(int(row.serial, 16), int(row.revoked)) for row in self._do(query.where(certificates.c.expires > now))]
+
+    # ---- seeds
+
+    def put_seed(self, device: str, sealed: str, kid: str, now: int) -> None:
+        """A new pending seed; an older pending one is forgotten."""
+        self._do(sa.delete(seeds).where(seeds.c.device == device, seeds.c.state == "pending"))
+        self._do(sa.insert(seeds).values(device=device, state="pending", sealed=sealed, kid=kid, created=now))
+
+    def seed(self, device: str, state: str = "active") -> tuple[str, str] | None:
+        """The sealed seed and the kid of the storage key."""
+        found = self._do(sa.select(seeds.c.sealed, seeds.c.kid).where(seeds.c.device == device, seeds.c.state == state)).first()
+        return (found.sealed, found.kid) if found else None
+
+    def confirm_seed(self, device: str) -> None:
+        """The pending seed becomes the active one; what was accepted of the old one is no more."""
+        self._do(sa.delete(seeds).where(seeds.c.device == device, seeds.c.state == "active"))
+        self._do(sa.update(seeds).where(seeds.c.device == device, seeds.c.state == "pending").values(state="active"))
+        self._do(sa.delete(accepted).where(accepted.c.device == device))
+
+    def seeds_not_under(self, kid: str, limit: int) -> list[tuple[str, str, str, str]]:
+        """(device, state, sealed, kid) of seeds that another storage key seals."""
+        query = sa.select(seeds.c.device, seeds.c.state, seeds.c.sealed, seeds.c.kid).where(seeds.c.kid != kid).limit(limit)
+        return [(row.device, row.state, row.sealed, row.kid) for row in self._do(query)]
+
+    def reseal(self, device: str, state: str, old: str, sealed: str, kid: str) -> None:
+        """Put a seed under another key, unless it was replaced meanwhile."""
+        query = sa.update(seeds).where(seeds.c.device == device, seeds.c.state == state, seeds.c.sealed == old)
+        self._do(query.values(sealed=sealed, kid=kid))
+
+    # ---- codes
+
+    def last_accepted(self, device: str, channel: str, site: str = "") -> int:
+        """The last counter that was accepted there; -1 where there was none."""
+        query = sa.select(accepted.c.counter).where(accepted.c.device == device, accepted.c.channel == channel, accepted.c.site == site)
+        found = self._do(query).scalar()
+        return -1 if found is None else int(found)
+
+    def accept(self, device: str, channel: str, counter: int, site: str = "") -> bool:
+        """Whether this counter is accepted now, and by nobody else: it is later than all before it."""
+        where = (accepted.c.device == device, accepted.c.channel == channel, accepted.c.site == site)
+        if self._do(sa.update(accepted).where(*where, accepted.c.counter < counter).values(counter=counter)).rowcount:
+            return True
+        if self._do(sa.select(accepted.c.counter).where(*where)).first():
+            return False
+        # two at once: one of them meets the primary key, and its transaction is a conflict
+        self._do(sa.insert(accepted).values(device=device, channel=channel, site=site, counter=counter))
+        return True
+
+    # ---- sessions of sites
+
+    def add_session(self, token: str, device: str, site: str, now: int) -> None:
+        self._do(sa.insert(sessions).values(hash=digest(token), device=device, site=site, created=now, used=now))
+
+    def session(self, token: str, site: str, now: int, idle: int, life: int) -> tuple[str, int] | None:
+        """The device of a session that is in force, and when it was used last."""
+        query = sa.select(sessions.c.device, sessions.c.created, sessions.c.used).where(sessions.c.hash == digest(token))
+        found = self._do(query.where(sessions.c.site == site)).first()
+        if found is None or now - found.used > idle or now - found.created > life:
+            return None
+        return str(found.device), int(found.used)
+
+    def use_session(self, token: str, now: int) -> None:
+        self._do(sa.update(sessions).where(sessions.c.hash == digest(token)).values(used=now))
+
+    # ---- nonces, challenges, sign-ins: secrets that are good once
+
+    def add_ticket(self, secret: str, purpose: str, about: str, expires: int) -> None:
+        self._do(sa.insert(tickets).values(hash=digest(secret), purpose=purpose, about=about, expires=expires))
+
+    def read_ticket(self, secret: str, purpose: str, now: int) -> str | None:
+        """What the secret was given out about, while it is good."""
+        query = sa.select(tickets.c.about).where(tickets.c.hash == digest(secret), tickets.c.purpose == purpose)
+        found: str | None = self._do(query.where(tickets.c.expires >= now)).scalar()
+        return found
+
+    def spend_ticket(self, secret: str, purpose: str, now: int) -> str | None:
+        """As `read_ticket`, for the one that comes first."""
+        about = self.read_ticket(secret, purpose, now)
+        gone = self._do(sa.delete(tickets).where(tickets.c.hash == digest(secret), tickets.c.purpose == purpose)).rowcount
+        return about if gone else None
+
+    # ---- failures
+
+    def waits_until(self, *who: str) -> int:
+        """Until when these have to wait; 0 if none does."""
+        return int(self._do(sa.select(sa.func.max(failures.c.until)).where(failures.c.who.in_(who))).scalar() or 0)
+
+    def failed(self, who: str, now: int, limit: int, lock: int, forget: int) -> int:
+        """One more failure; after `limit` of them in `forget` seconds it waits `lock` seconds. How many there are."""
+        found = self._do(sa.select(failures.c.count, failures.c.last).where(failures.c.who == who).with_for_update()).first()
+        count = 1 if found is None or now - found.last > forget else int(found[0]) + 1
+        values = {"count": count, "last": now, "until": now + lock if count >= limit else 0}
+        if found is None:
+            self._do(sa.insert(failures).values(who=who, **values))
+        else:
+            self._do(sa.update(failures).where(failures.c.who == who).values(**values))
+        return count
+
+    def forgive(self, *who: str) -> None:
+        self._do(sa.delete(failures).where(failures.c.who.in_(who)))
+
+    # ---- numbers, and what is over
+
+    def number(self, name: str) -> int:
+        return int(self._do(sa.select(_meta.c.value).where(_meta.c.name == name)).scalar() or 0)
+
+    def set_number(self, name: str, value: int) -> None:
+        if not self._do(sa.update(_meta).where(_meta.c.name == name).values(value=str(value))).rowcount:
+            self._do(sa.insert(_meta).values(name=name, value=str(value)))
+
+    def count(self, sid: str | None = None) -> dict[str, int]:
+        """Devices by state."""
+        query = sa.select(devices.c.state, sa.func.count()).group_by(devices.c.state)
+        if sid is not None:
+            query = query.join(accounts, accounts.c.id == devices.c.account).where(accounts.c.sid == sid)
+        return {state: int(number) for state, number in self._do(query)}
+
+    def clean(self, now: int, pending: int, session_life: int) -> list[str]:
+        """Forget what is over; the ids of devices that never came to their end, whose seeds and certificates go with them."""
+        self._do(sa.delete(tickets).where(tickets.c.expires < now))
+        self._do(sa.delete(sessions).where(sessions.c.used < now - session_life))
+        self._do(sa.delete(failures).where(failures.c.until < now, failures.c.last < now - 86400))
+        query = sa.select(devices.c.id).where(devices.c.state == "pending", devices.c.touched < now - pending)
+        orphans: Sequence[str] = [row.id for row in self._do(query)]
+        for table, column in ((seeds, seeds.c.device), (certificates, certificates.c.device), (devices, devices.c.id)):
+            self._do(sa.delete(table).where(column.in_(orphans)))
+        return list(orphans)
+
+
+def _engine(url: URL) -> sa.Engine:
+    if url.get_backend_name() != "sqlite":
+        return sa.create_engine(url, pool_size=10, pool_pre_ping=True)
+    engine = sa.create_engine(url, connect_args={"timeout": 10})
+
+    @sa.event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions are begun below, as writers, so that none has to be taken back
+        for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {setting}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get("reading") else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _check_schema(connection: sa.Connection) -> None:
+    found = connection.execute(sa.select(_meta.c.value).where(_meta.c.name == "schema")).scalar()
+    if found is None:
+        connection.execute(sa.insert(_meta).values(name="schema", value=str(SCHEMA)))
+    elif found != str(SCHEMA):
+        raise ConfigurationError(
+            f"database: its schema is {found}, {SCHEMA} is needed; start the version of PassiveKey that it was made by"
+        )
+
+
+def _plain(error: Exception) -> str:
+    return " ".join(str(getattr(error, "orig", None) or error).split())
