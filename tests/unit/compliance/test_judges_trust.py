@@ -120,7 +120,7 @@ CASES: dict[str, list[Case]] = {
     "ntauth-service": [
         ([], "pass", "", {}),
         ([empty("ntauth")], "fail", "not in the NTAuth store", {"sha256": sha256(CA)}),
-        ([gone("ntauth")], "fail", "shows no NTAuth store", {}),
+        ([gone("ntauth")], "fail", "no NTAuth store", {}),
         ([empty("ntauth"), publish("WebOnly")], "pass", "", {}),
         ([empty("ntauth"), publish("Hidden")], "fail", "not in the NTAuth store", {}),
         ([sign_with(pki.certificate("Issuing", "Root", generation=1))], "fail", "newest certificate", {}),

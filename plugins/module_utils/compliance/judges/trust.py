@@ -163,7 +163,7 @@ def _of_services(store: str) -> Judge:
             if newest.sha256 in entries:
                 yield passed(subject)
             elif facts["stores"][store] is None and store == "ntauth":
-                message = "The directory shows no NTAuth store, so that no CA may log anybody on."
+                message = "The directory shows this account no NTAuth store, without which no CA may log anybody on."
                 yield failure(subject, message, described(newest))
             elif facts["stores"][store] is not None:
                 yield failure(subject, f"The CA's newest certificate is not in {_WORDS[store]}.", described(newest))
