@@ -25,6 +25,8 @@ SEVERITIES = ("critical", "high", "medium", "low", "info")
 _UNKNOWN, _WAIVED = len(SEVERITIES) + 1, len(SEVERITIES)
 _NOTHING = _UNKNOWN + 1
 _LOGIN = re.compile(r"realm|sign-in|user-name|role|auth-server")
+_PRONOUN = re.compile(r"\b[Ii]ts?\b")
+"""In a message that needs its subject beside it."""
 _TEMPLATE = re.compile(r"^(?:certificate )?template\s+", re.IGNORECASE)
 
 
@@ -80,6 +82,8 @@ class _Chain:
                 self._put(control, target, "", "pass")
             for finding in result["findings"]:
                 state, rank, message = "unknown", _UNKNOWN, finding["message"]
+                if _PRONOUN.search(message):
+                    message = f"{finding['subject']}: {message}"
                 if finding["status"] == "waived":
                     state, rank, message = "warn", _WAIVED, f"Waived: {message}"
                 elif finding["status"] == "fail":

@@ -43,7 +43,7 @@ def broken(chain, status="fail"):
 def with_verdict(control, target, subject, status="fail"):
     builder = samples.Builder()
     samples._pki(builder)
-    builder.say(control, target, subject, status, "It is not so.")
+    builder.say(control, target, subject, status, "Nobody is safe.")
     return builder.report()
 
 
@@ -52,7 +52,7 @@ def test_finding_breaks_its_link_and_no_other(control, target, subject, links):
     chain = with_verdict(control, target, subject)["chain"]
     assert sorted(broken(chain)) == sorted(links)
     edges = [edge for edge in chain["edges"] if edge["status"] == "fail"]
-    assert {(edge["message"], edge["control"]) for edge in edges} == ({("It is not so.", control)} if links else set())
+    assert {(edge["message"], edge["control"]) for edge in edges} == ({("Nobody is safe.", control)} if links else set())
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,13 @@ def test_what_is_waived_or_unknown_breaks_nothing(status, state):
     chain = with_verdict("template-esc1", "corp.example", VPN, status)["chain"]
     assert broken(chain) == []
     assert ("CorpVpnUser", "Cards") in broken(chain, state)
+
+
+def test_message_that_points_at_its_subject_names_it():
+    builder = samples.Builder()
+    builder.say("template-esc1", "corp.example", VPN, "fail", "Anybody may enroll for it.")
+    messages = {edge["message"] for edge in builder.report()["chain"]["edges"] if edge["status"] == "fail"}
+    assert messages == {"template CorpVpnUser: Anybody may enroll for it."}
 
 
 def test_mild_failures_warn():

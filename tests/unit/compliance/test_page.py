@@ -329,7 +329,8 @@ def test_worst_nodes_are_kept_and_the_rest_is_counted():
 @pytest.mark.parametrize(
     ("text", "lines"),
     [("dc1", ["dc1"]), ("Corp Example Root CA", ["Corp Example", "Root CA"]), ("CorpSmartcardLogon", ["CorpSmartcard", "Logon"]),
-     ("gateway-one.corp.example", ["gateway-one.", "corp.example"]), ("W" * 60, ["W" * 11, "W" * 10 + "…"])],
+     ("gateway-one.corp.example", ["gateway-one.", "corp.example"]), ("W" * 60, ["W" * 10 + "…"]),
+     ("Corp Example VPN CA", ["Corp Example", "VPN CA"]), ("ÄÖ-\N{CJK UNIFIED IDEOGRAPH-8BC1}", ["ÄÖ-\N{CJK UNIFIED IDEOGRAPH-8BC1}"])],
 )  # fmt: skip
 def test_labels_wrap(text, lines):
     assert page_chain.wrapped(text, 116, 13, 2) == lines

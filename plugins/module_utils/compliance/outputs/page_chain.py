@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,8 @@ DOWN = {"root": 3, "ca": 3, "template": 4, "card": 1, "crl": 2, "domain_controll
 SPINE = {**ACROSS, "template": 6}
 """How many nodes of each kind a picture has room for; the rest is one node that counts them."""
 
+_PIECES = re.compile(r"\s+|(?:[A-Z]+(?![^\W\dA-Z_])|[A-Z]?[^\sA-Z.@-]+)[.@-]?|[A-Z.@-]")
+"""Words, and the parts of words and host names: `Corp|Smartcard|Logon`, `dc1.|corp.|example`."""
 _NARROW, _BROAD = frozenset("ijlIft.,:;|!'()[]{} -"), frozenset("mwMW@%—…")
 
 
@@ -259,7 +262,7 @@ def _finished(picture: Picture, drawing: _Drawing, numbers: Mapping[tuple[str, s
             # a passage is as long as the boxes beside it: the line goes straight there
             points += [_port(box, flat, out=False, wide=route[0].width), _port(box, flat, out=True, wide=route[0].width)]
         points.append(_port(route[-1], flat, out=False))
-        x, y = _free(points, taken)
+        x, y = _free(points, taken, flat)
         number = numbers.get((edge["status"], edge["message"], edge["control"]), 0)
         if number:
             taken.append((x, y))
@@ -285,18 +288,18 @@ def _curve(points: Sequence[tuple[float, float]], flat: bool) -> str:
     return path
 
 
-def _free(points: Sequence[tuple[float, float]], taken: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """A point on the last step of a link where no other link has its sign yet."""
+def _free(points: Sequence[tuple[float, float]], taken: Sequence[tuple[float, float]], flat: bool) -> tuple[float, float]:
+    """A point on the last step of a link, as near to its middle as other links' signs let it be."""
     (x, y), (next_x, next_y) = points[-2:]
-    for share in (0.5, 0.66, 0.34, 0.8):
+    found = []
+    for share in (0.5, 0.64, 0.36, 0.76, 0.24, 0.86):
         # the same cubic curve as the path's, whose control points stand in the middle
-        turn = share * share * (3 - 2 * share)
-        even = 1.5 * share * (1 - share) + share**3 if abs(next_x - x) > 0 else share
-        flat = abs(next_x - x) >= 30 and points[-1][0] != points[-2][0]
-        found = (x + (next_x - x) * (even if flat else turn), y + (next_y - y) * (turn if flat else even))
-        if all((found[0] - a) ** 2 + (found[1] - b) ** 2 > 20**2 for a, b in taken):
-            return found
-    return found
+        turn, even = share * share * (3 - 2 * share), 1.5 * share * (1 - share) + share**3
+        point = (x + (next_x - x) * (even if flat else turn), y + (next_y - y) * (turn if flat else even))
+        found.append((min((math.dist(point, other) for other in taken), default=math.inf), point))
+        if found[-1][0] > 21:
+            return point
+    return max(found)[1]
 
 
 # ---- for telephones
@@ -356,7 +359,7 @@ def wrapped(text: str, room: float, size: float, most: int) -> list[str]:
     """The text in at most so many lines, broken at spaces, after dots and hyphens, and before capitals within a word."""
     text = text[:200]
     lines = [""]
-    for piece in re.findall(r"\s+|[A-Z]?[^\sA-Z.@-]*[.@-]?", text):
+    for piece in _PIECES.findall(text):
         if lines[-1] and len(lines) < most and length(lines[-1] + piece, size) > room:
             lines.append("")
         lines[-1] += piece
