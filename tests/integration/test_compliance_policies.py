@@ -20,6 +20,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.compliance.judging 
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import Facts
 from ansible_collections.certlogon.core.plugins.module_utils.group_policy.policies import GroupPolicies
 from ansible_collections.certlogon.core.plugins.module_utils.resource import run
+from ansible_collections.certlogon.core.tests.integration.conftest import SAM
 
 CARD, RIVAL, FORCED, OFF, HIDDEN, SITED = (f"Certlogon audited {name}" for name in ("card", "rival", "forced", "off", "hidden", "sited"))
 BASE = "DC=corp,DC=example"
@@ -85,18 +86,21 @@ POLICIES: list[dict[str, Any]] = [
 ]
 
 
+def look(connection: dict[str, Any], folder: Path, **options: Any) -> Facts:
+    checked = ArgumentSpecValidator(DomainObservation.argument_spec()).validate({**connection, "folder": str(folder), **options})
+    assert not checked.error_messages
+    result = run(DomainObservation(), checked.validated_parameters, check_mode=False, warn=lambda text: None)
+    assert not {name for name in result["unread"] if name.startswith("polic")}
+    seen = observation.load(Path(result["observation"]))
+    return Facts(seen.target, seen.facts, datetime.datetime.now(datetime.timezone.utc))
+
+
 @pytest.fixture(scope="module")
 def facts(lab: Any, connection: dict[str, Any], run_resource: Callable[..., Any], tmp_path_factory: Any) -> Iterator[Facts]:
     """The domain with POLICIES in it, as it was seen; all of them are taken away again."""
     try:
         run_resource(GroupPolicies(), POLICIES, "replaced")
-        params = {**connection, "folder": str(tmp_path_factory.mktemp("observations")), "policies": [DECLARED], "computers": ["ws-0001"]}
-        checked = ArgumentSpecValidator(DomainObservation.argument_spec()).validate(params)
-        assert not checked.error_messages
-        result = run(DomainObservation(), checked.validated_parameters, check_mode=False, warn=lambda text: None)
-        seen = observation.load(Path(result["observation"]))
-        assert not {name for name in result["unread"] if name.startswith("polic")}
-        yield Facts(seen.target, seen.facts, datetime.datetime.now(datetime.timezone.utc))
+        yield look(connection, tmp_path_factory.mktemp("observations"), policies=[DECLARED], computers=["ws-0001"])
     finally:
         unblocked = {"name": RIVAL, "links": [{"target": "Corp/Workstations/Kiosks", "block_inheritance": False}]}
         run_resource(GroupPolicies(), [unblocked], "merged")
@@ -125,13 +129,13 @@ def test_resultant_sets_agree_with_samba(facts: Facts, lab: Any) -> None:
 
 
 def test_who_may_read_agrees_with_samba_tool(facts: Facts, lab: Any) -> None:
-    """`samba-tool gpo list` checks the account's own right to read, and knows no sites."""
+    """`samba-tool gpo list` checks the account's own right to read, knows no sites, and takes every account for a user's."""
     for computer, result in view(facts).results:
         if computer["name"] in ("WS-0001", "WS-0005", "SRV-WEB1"):
             listed = lab.samba_tool("gpo", "list", f"{computer['name']}$", "-H", "ldap://dc1.corp.example", "-P").stdout
             ours = [*result.applied, *(one for one in result.denied if one.denied in ("empty", "no_extensions", "not_applied"))]
             assert {line.split()[-1] for line in listed.splitlines() if line.rstrip().endswith("}")} == {
-                one.policy.guid for one in ours if "CN=Sites," not in one.som
+                one.policy.guid for one in ours if "CN=Sites," not in one.som and not one.policy.flags & 1
             }, computer["name"]
 
 
@@ -183,3 +187,75 @@ def test_findings_name_cause_policy_and_link(facts: Facts) -> None:
 def test_what_the_product_wrote_passes(facts: Facts, control: str) -> None:
     result = judged(facts, control)
     assert result.status == "pass", result.verdicts
+
+
+# ---- policies spoilt behind everybody's back
+
+SHARE = "/var/lib/samba/sysvol/corp.example/Policies"
+ORPHAN, NOWHERE = "{0B5C0000-0000-0000-0000-000000000001}", "{0B5C0000-0000-0000-0000-000000000002}"
+SPOILT = ("older", "reversed", "folderless", "open", "scripted")
+PREFERENCES = "[{17D89FEC-5C44-4972-B12D-241CAEF74509}{79F92669-4224-476C-9C5C-6EFB4D87DF4A}]"
+SCRIPTS = "[{42B5FAAE-6536-11D2-AE5A-0000F87571E3}{40B6664F-4972-11D1-A7CA-0000F87571E3}]"
+REGISTRY = "[{35378EAC-683F-11D2-A89A-00C04FBBCFA2}{D02B1F72-3407-48AE-BA88-E8213C6761F1}]"
+SPOIL = f"""
+set -e
+cd {SHARE}
+mkdir '{ORPHAN}'
+rm -r "$1"
+mkdir -p "$2/Machine/Scripts/Startup" "$2/Machine/Preferences/Groups"
+printf '[Startup]\\r\\n0CmdLine=gone.cmd\\r\\n0Parameters=\\r\\n' > "$2/Machine/Scripts/scripts.ini"
+printf '<Groups><User><Properties userName="x" cpassword="j1Uyj3Vx8TY9LtLZil2uAuZkFQA"/></User></Groups>' \\
+    > "$2/Machine/Preferences/Groups/Groups.xml"
+"""
+
+
+@pytest.fixture(scope="module")
+def spoilt(lab: Any, connection: dict[str, Any], run_resource: Callable[..., Any], tmp_path_factory: Any) -> Iterator[Facts]:
+    """A domain in which each of five policies has a fault of its own, and SYSVOL and a unit have leftovers."""
+    policies = {word: {"name": f"Certlogon spoilt {word}", "services": services(SCardSvr="automatic")} for word in SPOILT}
+    servers = f"OU=Servers,OU=Corp,{BASE}"
+    try:
+        run_resource(GroupPolicies(), list(policies.values()), "replaced")
+        found = {
+            word: lab.ldbsearch(BASE, f"(displayName={one['name']})", "cn", "gPCMachineExtensionNames")[0] for word, one in policies.items()
+        }
+        dn = {word: entry["dn"][0].decode() for word, entry in found.items()}
+        guid = {word: entry["cn"][0].decode() for word, entry in found.items()}
+        names = found["reversed"]["gpcmachineextensionnames"][0].decode()
+        changes = (
+            (dn["older"], "versionNumber", "7"),
+            (dn["reversed"], "gPCMachineExtensionNames", names + REGISTRY),
+            (dn["scripted"], "gPCMachineExtensionNames", PREFERENCES + SCRIPTS + names),
+            (servers, "gPLink", f"[LDAP://CN={NOWHERE},CN=Policies,CN=System,{BASE};0]"),
+        )
+        for target, attribute, value in changes:
+            lab.ldbmodify(f"dn: {target}\nchangetype: modify\nreplace: {attribute}\n{attribute}: {value}\n")
+        lab.samba_tool("dsacl", "set", "-H", SAM, f"--objectdn={dn['open']}", "--sddl=(A;CI;WP;;;AU)", "--action=allow")
+        lab.run("dc1", "sh", "-c", SPOIL, "sh", guid["folderless"], guid["scripted"])
+        yield look(connection, tmp_path_factory.mktemp("observations"))
+    finally:
+        lab.run("dc1", "rm", "-rf", f"{SHARE}/{ORPHAN}")
+        lab.ldbmodify(f"dn: {servers}\nchangetype: modify\nreplace: gPLink\n")
+        run_resource(GroupPolicies(), [{"name": one["name"]} for one in policies.values()], "deleted")
+
+
+@pytest.mark.parametrize(
+    ("control", "subjects", "says"),
+    [
+        ("policy-versions-in-step", {"policy Certlogon spoilt older"}, "computer half 7 and 1"),
+        ("policy-extension-lists", {"policy Certlogon spoilt reversed"}, "clients stop before {35378EAC-683F-11D2-A89A-00C04FBBCFA2}"),
+        ("policy-folder-missing", {"policy Certlogon spoilt folderless"}, "missing in SYSVOL"),
+        ("policy-folder-orphaned", {f"folder {ORPHAN}"}, "No policy of the directory"),
+        ("policy-writable", {"policy Certlogon spoilt open"}, "Authenticated Users, who has no privileges"),
+        ("policy-sysvol-permissions", {"policy Certlogon spoilt open"}, "do not follow"),
+        ("policy-scripts", {"startup script gone.cmd of policy Certlogon spoilt scripted"}, "it is not there"),
+        ("policy-passwords", {"policy Certlogon spoilt scripted"}, "cpassword"),
+        ("policy-links", {"links of Corp/Servers"}, "lead to a policy that is not there"),
+        ("policy-delegated", set(), ""),
+    ],
+)
+def test_faults_are_found(spoilt: Facts, control: str, subjects: set[str], says: str) -> None:
+    """Those, and no others."""
+    result = judged(spoilt, control)
+    assert {one.subject for one in result.verdicts} == subjects
+    assert all(one.status == "fail" and says in one.message for one in result.verdicts), result.verdicts
