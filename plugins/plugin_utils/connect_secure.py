@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,16 +15,37 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import load_one
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure import backup, connection
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.connection import Run
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.table import Table
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
+from ansible_collections.certlogon.core.plugins.module_utils.libraries import crypto, crypto_ec, urllib3, x509
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Warn, run
 from ansible_collections.certlogon.core.plugins.plugin_utils.in_process import plain, refusal
 
-# Ansible loads this in the process that all tasks are forked from: what is begun there, costs no task anything.
-Table.load()
-ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+def _begin() -> None:
+    """Do what libraries do once, at first use. Ansible loads this in the process that all tasks are forked from: there it costs none."""
+    Table.load()
+    with suppress(ssl.SSLError):  # it wants an answer
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost").do_handshake()
+    with suppress(UserError):  # a library that is missing is told of where it is needed
+        urllib3.connection_from_url("https://localhost", retries=False).close()
+        load_one(_some_certificate())
+
+
+def _some_certificate() -> bytes:
+    key, moment = crypto_ec.generate_private_key(crypto_ec.SECP256R1()), datetime.now(timezone.utc)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "nobody")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, moment, moment)
+    builder = builder.add_extension(x509.BasicConstraints(True, None), True)
+    signed = builder.sign(key, crypto.hashes.SHA256())
+    return bytes(signed.public_bytes(crypto.serialization.Encoding.PEM))
+
+
+_begin()
 
 
 class ConnectSecureAction(ActionBase):  # type: ignore[misc]  # ansible ships no type hints
