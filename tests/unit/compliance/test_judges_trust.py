@@ -9,7 +9,6 @@ import pytest
 
 from ansible_collections.certlogon.core.tests.unit.compliance.domain_facts import (
     CA,
-    ROOT,
     Change,
     Words,
     add_certificate,
@@ -55,16 +54,6 @@ def publish(name: str) -> Change:
 
 
 ROGUE = pki.certificate("Rogue")
-
-
-def with_cdp() -> bytes:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-
-    point = x509.DistributionPoint([x509.UniformResourceIdentifier("http://pki.corp.example/root.crl")], None, None, None)
-    builder = x509.CertificateBuilder(pki.name("Root"), pki.name("Issuing"), pki.key("x").public_key(), 7, pki.NOW, pki.NOW + 99 * pki.DAY)
-    builder = builder.add_extension(x509.CRLDistributionPoints([point]), False)
-    return builder.sign(pki.key("Root0"), hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
 def store_cases(store: str) -> dict[str, list[Case]]:
@@ -131,11 +120,6 @@ CASES: dict[str, list[Case]] = {
         ([empty("intermediate")], "fail", "not in the AIA container", {"sha256": sha256(CA)}),
         ([gone("intermediate")], "unknown", "CN=AIA", {}),
     ],
-    "ca-certificate-cdp": [
-        ([sign_with(with_cdp())], "pass", "", {}),
-        ([], "fail", "names no CRL distribution point", {"crl_urls": [], "service": "Issuing"}),
-        ([unread("pki_certificates")], "unknown", "pki_certificates", {}),
-    ],
     "pki-replica-difference": [
         ([], "pass", "", {}),
         (
@@ -173,7 +157,6 @@ def test_nothing_to_judge_is_no_pass() -> None:
     assert judged("ntauth-weak", gone("ntauth")).status == "not_applicable"
     assert judged("ntauth-unknown-certificate", empty("ntauth"), unread("declared")).status == "not_applicable"
     assert judged("pki-replica-difference", lambda words: words["replicas"].pop()).status == "not_applicable"
-    assert judged("ca-certificate-cdp", sign_with(ROOT)).status == "not_applicable"
 
 
 def test_fingerprints_may_be_known_and_services_exempt() -> None:

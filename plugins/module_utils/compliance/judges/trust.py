@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from ansible_collections.certlogon.core.plugins.module_utils.certificates import chains, description
+from ansible_collections.certlogon.core.plugins.module_utils.certificates import chains
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import Certificate
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import judge as defects
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.judges.directory_facts import (
@@ -179,22 +179,6 @@ def _logs_on(facts: Facts, service: Mapping[str, Any]) -> bool:
 
 service_in_ntauth = _of_services("ntauth")
 service_in_aia = _of_services("intermediate")
-
-
-def names_cdp(facts: Facts, parameters: Parameters) -> Iterator[Verdict]:
-    """A CA's certificate says where its issuer's CRL is, or nobody can check it."""
-    certificates = Certificates(facts)
-    for service in facts["enrollment_services"]:
-        for found in filter(None, map(certificates.get, service["certificates"])):
-            if found.self_signed:
-                continue
-            urls = description.addresses(chains.parsed([found])[0], "crl")
-            evidence = {**described(found), "crl_urls": urls, "service": service["name"]}
-            if urls:
-                yield passed(certificate_subject(found))
-            else:
-                message = "The CA's certificate names no CRL distribution point, so that its issuer cannot revoke it; some refuse it."
-                yield failure(certificate_subject(found), message, evidence)
 
 
 # ---- replication
