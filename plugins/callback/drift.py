@@ -13,7 +13,7 @@ description:
     writes them as one JSON file when the run ends.
   - It judges any playbook, not those of this collection alone. Tasks outside check mode are not noted, for what they change is no drift
     any more.
-  - The playbook P(certlogon.core.compliance#playbook) runs C(certlogon.core.site) in check mode with this plugin by itself.
+  - The playbook C(certlogon.core.compliance) runs C(certlogon.core.site) in check mode with this plugin by itself.
 type: notification
 requirements:
   - enable in configuration

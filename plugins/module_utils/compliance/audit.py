@@ -356,10 +356,11 @@ def _run(catalogue: Catalogue, setting: Setting, observations: Iterable[Observat
 
 
 def _target(observation: Observation) -> Words:
+    at, ended = _moment(observation.at), _moment(observation.ended)
     return {
         **observation.target.words(),
-        "at": observation.at or None,
-        "ended": observation.ended or observation.at or None,
+        "at": _text(at) if at else None,
+        "ended": _text(last) if (last := ended or at) else None,
         "account": observation.account,
         "servers": list(observation.servers),
         "answered": not observation.error,

@@ -12,6 +12,7 @@ import datetime
 import difflib
 import json
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -141,8 +142,9 @@ def prepare(folder: Path) -> str:
 
 def unanswered(folder: Path, target: Target, error: str) -> Path:
     """Note that a target could not be looked at."""
+    reason = re.sub(r"^((Task|Action|Module) failed: )+", "", " ".join(error.split()))
     return observations.save(
-        folder / OBSERVATIONS, Observation(target, "", error=" ".join(error.split()) or "it failed without saying why")
+        folder / OBSERVATIONS, Observation(target, "", error=reason or "it was to be looked at, and left no observation")
     )
 
 
