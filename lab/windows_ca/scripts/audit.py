@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the reading scripts of the compliance audit find on the modelled machine.
 
-The stand-in is no domain controller: `domain_controller_state` answers with what a domain controller's registry would hold if it were
-written there, and says by its role that it is a member server.
+The stand-in is no domain controller, and says by its role that it is a member server. For tests of `domain_controller_state` a machine
+counts as one if there is NTDS in its registry.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ YUBIHSM = r"HKLM\SOFTWARE\Yubico\YubiHSM"
 SERVICES = r"HKLM\SYSTEM\CurrentControlSet\Services"
 SCHANNEL = r"HKLM\SYSTEM\CurrentControlSet\Control\SecurityProviders\SCHANNEL"
 NTAUTH = r"HKLM\SOFTWARE\Microsoft\EnterpriseCertificates\NTAuth\Certificates"
-MEMBER_SERVER = 3
+MEMBER_SERVER, DOMAIN_CONTROLLER = 3, 5
 FOLDERS = ("certenroll",)
 """Paths below the site that are virtual directories; all others are applications."""
 
@@ -94,7 +94,7 @@ def domain_controller(machine: Machine, authority: Any, parameters: dict[str, An
         "now": moment(machine),
         "fqdn": machine.fqdn,
         "domain": machine.dns_domain,
-        "role": MEMBER_SERVER,
+        "role": DOMAIN_CONTROLLER if machine.registry.exists(rf"{SERVICES}\NTDS\Parameters") else MEMBER_SERVER,
         "windows": windows(machine),
         "service": service.state.capitalize() if service else None,
         "kdc": some(

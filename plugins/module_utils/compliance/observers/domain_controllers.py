@@ -28,6 +28,8 @@ SAMBA, WINDOWS, NONE = "samba", "windows", "none"
 LDAP, LDAPS = 389, 636
 SCRIPT = "domain_controller_state"
 MARKER = "certlogon: PKINIT"
+DOMAIN_CONTROLLER_ROLES = (4, 5)
+"""DomainRole of Win32_ComputerSystem: backup and primary domain controller."""
 
 HOST_FACTS = ("system", "mapping", "ldap_policy", "ntauth", "kdc_certificates", "kdc_settings", "kdc_crls", "kdc_changes")
 RIGHTS = {
@@ -277,9 +279,13 @@ def _of_samba(answer: Mapping[str, Any], observation: Observation) -> None:
 
 
 def _of_windows(answer: Mapping[str, Any], observation: Observation) -> None:
+    if answer["role"] not in DOMAIN_CONTROLLER_ROLES:
+        raise UserError(
+            f"{answer['fqdn']} is no domain controller (DomainRole {answer['role']}); take it out of the group domain_controllers"
+        )
     windows = answer["windows"]
     system = f"{windows['name']} {windows['build']}.{windows['revision']}"
-    observation.set("system", {"kind": WINDOWS, "name": system, "running": answer["service"] == "Running", "role": answer["role"]})
+    observation.set("system", {"kind": WINDOWS, "name": system, "running": answer["service"] == "Running"})
     observation.set(
         "mapping",
         {
