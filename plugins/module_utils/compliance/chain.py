@@ -25,7 +25,7 @@ SEVERITIES = ("critical", "high", "medium", "low", "info")
 _UNKNOWN, _WAIVED = len(SEVERITIES) + 1, len(SEVERITIES)
 _NOTHING = _UNKNOWN + 1
 _LOGIN = re.compile(r"realm|sign-in|user-name|role|auth-server")
-_PRONOUN = re.compile(r"\b[Ii]ts?\b")
+_PRONOUN = re.compile(r"^Its? |\bof it\b|\bfor it\b")
 """In a message that needs its subject beside it."""
 _TEMPLATE = re.compile(r"^(?:certificate )?template\s+", re.IGNORECASE)
 

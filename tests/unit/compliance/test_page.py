@@ -8,8 +8,12 @@ import copy
 import datetime
 import hashlib
 import html.parser
+import importlib.util
 import re
+import sys
 from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -17,6 +21,7 @@ import yaml
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.outputs import page, page_chain, page_time
 from ansible_collections.certlogon.core.tests.unit.compliance import page_samples as samples
 
+ROOT = Path(__file__).resolve().parents[3]
 NOW = datetime.datetime(2026, 11, 23, 1, tzinfo=datetime.timezone.utc)
 SAMPLES = {name: getattr(samples, name) for name in ("good", "ordinary", "bad", "unanswered", "empty", "hostile")}
 VOID = {"meta", "link", "input", "br", "img", "hr"}
@@ -316,6 +321,17 @@ def test_every_picture_shows_every_break(report):
     assert len(numbers) == 5
     for picture in page_chain.pictures(chain):
         assert {link.number for link in picture.links if link.number} == numbers, picture.name
+
+
+def test_picture_of_the_documentation_is_current(monkeypatch):
+    if not (ROOT / "docs/compliance-chain.svg").is_file():
+        pytest.skip("the documentation is not in this tree")
+    specification = importlib.util.spec_from_file_location("compliance_page", ROOT / "tests/tools/compliance_page.py")
+    tool = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(tool)
+    monkeypatch.setattr(sys, "argv", ["compliance_page.py", "--check"])
+    assert tool.main() == 0
+    ElementTree.fromstring(tool.picture())
 
 
 def test_worst_nodes_are_kept_and_the_rest_is_counted():

@@ -62,6 +62,7 @@ def render(report: Words) -> str:
     now = page_time.moment(report["run"]["ended"]) or datetime.datetime.fromtimestamp(0, datetime.timezone.utc)
     endings = page_time.endings(report["certificates"], now)
     style, script = (_own(name) for name in ("page.css", "page.js"))
+    breaks = page_chain.breaks(report["chain"])
     crls = sorted(report["crls"], key=lambda crl: crl["next_update"] or "")
     found: str = (
         _environment()
@@ -85,7 +86,8 @@ def render(report: Words) -> str:
             targets=_targets(report["targets"]),
             chain=report["chain"],
             pictures=page_chain.pictures(report["chain"]) if report["chain"]["nodes"] else [],
-            breaks=page_chain.breaks(report["chain"]),
+            breaks=breaks,
+            label=_label(breaks),
             line=page_time.time_line(crls[:MOST_ROWS], now),
             endings=endings,
             months=page_time.months(endings, now),
@@ -94,6 +96,19 @@ def render(report: Words) -> str:
         )
     )
     return found
+
+
+def picture(chain: Words, name: str) -> str:
+    """One picture of the chain alone, as SVG: `name` is across, down or spine."""
+    template = _environment().get_template("page_chain.svg.j2")
+    (found,) = (each for each in page_chain.pictures(chain) if each.name == name)
+    drawn: str = template.render(picture=found, label=_label(page_chain.breaks(chain)))
+    return drawn
+
+
+def _label(breaks: Sequence[page_chain.Break]) -> str:
+    """What the pictures show, in words."""
+    return cut("; ".join(each.message for each in breaks if each.status == "fail"), 600) or "no link is known to be broken"
 
 
 # ---- templates

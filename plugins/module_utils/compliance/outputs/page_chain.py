@@ -30,6 +30,8 @@ DOWN = {"root": 3, "ca": 3, "template": 4, "card": 1, "crl": 2, "domain_controll
 SPINE = {**ACROSS, "template": 6}
 """How many nodes of each kind a picture has room for; the rest is one node that counts them."""
 
+_CRL = "CRL of "
+"""How nodes of CRLs begin; beside the CA's name there is no room for it."""
 _PIECES = re.compile(r"\s+|(?:[A-Z]+(?![^\W\dA-Z_])|[A-Z]?[^\sA-Z.@-]+)[.@-]?|[A-Z.@-]")
 """Words, and the parts of words and host names: `Corp|Smartcard|Logon`, `dc1.|corp.|example`."""
 _NARROW, _BROAD = frozenset("ijlIft.,:;|!'()[]{} -"), frozenset("mwMW@%—…")
@@ -73,8 +75,11 @@ class Picture:
         """Take a box that has its place, and its words as far as they fit."""
         if box.node:
             lines = 2 if box.height > 50 else 1
-            box.label = wrapped(box.node["label"], box.width - 36, 13.5, lines)
-            box.detail = fit(box.node["detail"], box.width - 22, 12)
+            label, detail = box.node["label"], box.node["detail"]
+            if box.node["kind"] == "crl" and label.startswith(_CRL):
+                label, detail = label[len(_CRL) :], f"CRL {detail}"
+            box.label = wrapped(label, box.width - 36, 13.5, lines)
+            box.detail = fit(detail, box.width - 22, 12)
             self.boxes.append(box)
 
 
