@@ -9,12 +9,12 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Account:
-    """A user of the directory. `usable`: neither disabled, nor expired, nor locked; `groups`: SIDs of all groups, nested ones too."""
+    """A user of the directory; `name` is the UPN. `usable`: neither disabled nor expired. (Locked out by wrong passwords is another matter:
+    who has a card or a session should not lose it because somebody else types wrong passwords.)"""
 
     sid: str
     name: str
     usable: bool
-    groups: frozenset[str] = frozenset()
 
 
 class Directory(Protocol):
@@ -25,6 +25,9 @@ class Directory(Protocol):
 
     def by_name(self, name: str) -> Account | None:
         """By UPN, DOMAIN\\name, or sAMAccountName; None for none, and for what names several."""
+
+    def groups(self, sid: str) -> frozenset[str]:
+        """The SIDs of all groups that the account is in, by way of others too."""
 
     def password_is(self, name: str, password: str) -> bool:
         """Whether the directory takes this password for this name; asked for unknown names too, so that time tells nothing."""

@@ -108,11 +108,40 @@ class Service:
         life = datetime.timedelta(seconds=self.rules.crl_life)
         return certificates.revocation_list(ca, key, entries, number, _time(self.now), life).public_bytes(Encoding.DER)
 
+    def ca_certificate(self) -> bytes:
+        return self.keyring.ca[0].public_bytes(Encoding.DER)
+
     def nonce(self) -> str:
         nonce = messages.text(secrets.token_bytes(16))
         with self.store.transaction() as transaction:
             transaction.add_ticket(nonce, "nonce", "", self.now + NONCE_LIFE)
         return nonce
+
+    # ---- signing in where there is no ticket
+
+    def sign_in(self, username: str, password: str, source: str) -> str:
+        """What stands for a user who gave name and password, for the minutes of an enrolment."""
+        who = f"source:{source}"
+        with self.store.transaction(reading=True) as transaction:
+            if transaction.waits_until(who) > self.now:
+                raise Refused("throttled", "too many attempts")
+        account = self.directory.by_name(username)
+        right = self.directory.password_is(username, password)
+        if not right or account is None or not account.usable or self._locked(account):
+            self._failure(account, source, "sign-in")
+            raise Refused("unauthenticated", "wrong name or password")
+        token = messages.text(secrets.token_bytes(32))
+        with self.store.transaction() as transaction:
+            transaction.add_ticket(token, "sign-in", account.sid, self.now + SIGN_IN_LIFE)
+        return token
+
+    def signed_in(self, token: str) -> Account:
+        with self.store.transaction(reading=True) as transaction:
+            sid = transaction.read_ticket(token, "sign-in", self.now) if token else None
+        account = self.directory.by_sid(sid) if sid else None
+        if account is None:
+            raise Refused("unauthenticated", "not signed in")
+        return account
 
     # ---- enrolment
 
@@ -165,7 +194,7 @@ class Service:
     def _may_enroll(self, principal: Account, source: str) -> None:
         current = self.directory.by_sid(principal.sid)
         allowed = self.rules.enrollment_groups
-        if current is None or not current.usable or (allowed and not allowed & current.groups):
+        if current is None or not current.usable or (allowed and not allowed & self.directory.groups(principal.sid)):
             self.audit.write("enroll-refused", account=principal.sid, source=source)
             raise Refused("not-allowed", "this account may not enroll")
 
@@ -393,6 +422,18 @@ class Service:
             transaction.saw(device.id, self.now, _drift(counter, self.now))
         return done
 
+    # ---- how it is
+
+    def health(self) -> dict[str, str]:
+        """What the service stands on: each "ok", or why not."""
+        checks = {"database": self.counts, "directory": lambda: self.directory.by_sid("S-1-5-21-0-0-0-500")}
+        return {name: _state(check) for name, check in checks.items()}
+
+    def counts(self) -> dict[str, int]:
+        """Devices by state."""
+        with self.store.transaction(reading=True) as transaction:
+            return transaction.count()
+
     # ---- what all of them need
 
     def _try(self, work: Callable[[Transaction], Done]) -> Done:
@@ -449,6 +490,14 @@ class Service:
 
         self._try(count)
         self.audit.write(f"{what}-refused", account=account.sid if account else "", source=source)
+
+
+def _state(check: Callable[[], object]) -> str:
+    try:
+        check()
+    except Refused as refused:
+        return refused.detail
+    return "ok"
 
 
 def _der(key: keys.PublicKey) -> bytes:

@@ -43,10 +43,12 @@ class FakeDirectory:
 
     accounts: dict = field(default_factory=dict)
     passwords: dict = field(default_factory=dict)
+    members: dict = field(default_factory=dict)
 
     def add(self, name, rid, password="pass", **more):
-        account = Account(f"S-1-5-21-1-2-3-{rid}", name, True, frozenset({ALLOWED}))
+        account = Account(f"S-1-5-21-1-2-3-{rid}", name, True)
         self.accounts[account.sid] = replace(account, **more)
+        self.members[account.sid] = frozenset({ALLOWED})
         self.passwords[name] = password
         return self.accounts[account.sid]
 
@@ -58,6 +60,9 @@ class FakeDirectory:
 
     def by_name(self, name):
         return next((account for account in self.accounts.values() if account.name == name.casefold()), None)
+
+    def groups(self, sid):
+        return self.members[sid]
 
     def password_is(self, name, password):
         return self.passwords.get(name.casefold()) == password

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Accounts of an Active Directory domain, by LDAPS: each thread keeps one connection, and takes another server where one is gone."""
+
+from __future__ import annotations
+
+import datetime
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ldap3
+from ldap3.core.exceptions import LDAPException
+from ldap3.utils.conv import escape_filter_chars
+
+from passivekey.protocol.errors import Refused
+from passivekey.server.accounts import Account
+
+_ATTRIBUTES = ["objectSid", "userPrincipalName", "sAMAccountName", "userAccountControl", "accountExpires"]
+_USERS = "(&(objectCategory=person)(objectClass=user)"
+_DISABLED = 0x2
+"""userAccountControl ([MS-ADTS] 2.2.16)."""
+
+_EPOCH = datetime.datetime(1601, 1, 1, tzinfo=datetime.timezone.utc)
+_NEVER = (0, 0x7FFFFFFFFFFFFFFF)
+_WRONG_PASSWORD = 49
+"""invalidCredentials (RFC 4511 4.1.9): wrong, unknown, disabled, locked, expired; the reason is nobody's business here."""
+
+
+@dataclass(frozen=True)
+class Connecting:
+    """Where the domain controllers are, and who asks: an account that may read users."""
+
+    servers: Sequence[str]
+    base: str
+    username: str
+    password: str
+    ca_file: Path | None = None
+    netbios: str = ""
+    timeout: int = 5
+    remember: float = 2.0
+    """How many seconds an answer about an account is good."""
+
+
+class LdapDirectory:
+    def __init__(self, options: Connecting, clock: Callable[[], float] = time.monotonic) -> None:
+        self._options = options
+        self._clock = clock
+        self._local = threading.local()
+        self._known: dict[str, tuple[float, Account | None]] = {}
+
+    # ---- what the service asks
+
+    def by_sid(self, sid: str) -> Account | None:
+        known = self._known.get(sid)
+        if known and self._clock() - known[0] < self._options.remember:
+            return known[1]
+        found = self._accounts(f"{_USERS}(objectSid={escape_filter_chars(sid)}))")
+        account = found[0] if found else None
+        if len(self._known) > 10_000:
+            self._known.clear()
+        self._known[sid] = (self._clock(), account)
+        return account
+
+    def by_name(self, name: str) -> Account | None:
+        """A name without domain is an account of this one."""
+        domain, _backslash, account = name.rpartition("\\")
+        if domain and domain.casefold() != self._options.netbios.casefold():
+            return None
+        kind = "userPrincipalName" if "@" in account else "sAMAccountName"
+        found = self._accounts(f"{_USERS}({kind}={escape_filter_chars(account)}))") if account else []
+        return found[0] if len(found) == 1 else None
+
+    def groups(self, sid: str) -> frozenset[str]:
+        """tokenGroups ([MS-ADTS] 3.1.1.4.5.19): all of them, nested and primary."""
+        found = self._search(f"<SID={sid}>", "(objectClass=*)", ["tokenGroups"], ldap3.BASE)
+        return frozenset(sid_text(value) for entry in found for value in entry["raw_attributes"].get("tokenGroups", ()))
+
+    def password_is(self, name: str, password: str) -> bool:
+        """A bind over LDAPS, on a connection of its own. An empty password would be no question at all (RFC 4513 5.1.2)."""
+        if not password or "\0" in password:
+            return False
+        user = name if "@" in name or "\\" in name or not self._options.netbios else f"{self._options.netbios}\\{name}"
+        for server in self._options.servers:
+            try:
+                connection = self._connection(server, user, password)
+                done, result, *_rest = connection.bind()
+                connection.unbind()
+            except LDAPException:
+                continue
+            if not done and result["result"] != _WRONG_PASSWORD:
+                continue
+            return bool(done)
+        raise Refused("unavailable", "no domain controller answers")
+
+    # ---- the wire
+
+    def _accounts(self, query: str) -> list[Account]:
+        return [_account(entry["raw_attributes"]) for entry in self._search(self._options.base, query, _ATTRIBUTES, ldap3.SUBTREE)]
+
+    def _search(self, base: str, query: str, attributes: list[str], scope: Any) -> list[Any]:
+        """On the thread's connection; on a new one, of any server, where that is gone."""
+        for server in (None, *self._options.servers):
+            try:
+                connection = self._bound(server)
+                if connection is None:
+                    continue
+                done, result, response, _request = connection.search(base, query, scope, attributes=attributes)
+            except LDAPException:
+                self._local.connection = None
+                continue
+            if done or result["result"] in (0, 32):  # success, or no such object
+                return [entry for entry in response or () if entry["type"] == "searchResEntry"]
+            self._local.connection = None
+        raise Refused("unavailable", "no domain controller answers")
+
+    def _bound(self, server: str | None) -> Any:
+        """The thread's connection, or a new one to this server."""
+        if server is not None:
+            connection = self._connection(server, self._options.username, self._options.password)
+            done, *_rest = connection.bind()
+            self._local.connection = connection if done else None
+        return getattr(self._local, "connection", None)
+
+    def _connection(self, server: str, user: str, password: str) -> Any:
+        ca = str(self._options.ca_file) if self._options.ca_file else None
+        tls = ldap3.Tls(validate=ssl.CERT_REQUIRED, ca_certs_file=ca, version=ssl.PROTOCOL_TLS_CLIENT)
+        host = ldap3.Server(server, port=636, use_ssl=True, tls=tls, get_info=ldap3.NONE, connect_timeout=self._options.timeout)
+        return ldap3.Connection(
+            host, user, password, client_strategy=ldap3.SAFE_SYNC, auto_referrals=False, receive_timeout=self._options.timeout
+        )
+
+
+def _account(attributes: Any) -> Account:
+    def text(name: str) -> str:
+        values = attributes.get(name) or [b""]
+        return str(values[0].decode("utf-8", "replace"))
+
+    control, expires = int(text("userAccountControl") or 0), int(text("accountExpires") or 0)
+    ended = expires not in _NEVER and _EPOCH + datetime.timedelta(microseconds=expires // 10) <= datetime.datetime.now(
+        datetime.timezone.utc
+    )
+    [sid] = attributes["objectSid"]
+    return Account(sid_text(sid), text("userPrincipalName") or text("sAMAccountName"), not control & _DISABLED and not ended)
+
+
+def sid_text(value: bytes) -> str:
+    """A SID as text ([MS-DTYP] 2.4.2.1, 2.4.2.2)."""
+    count = value[1]
+    parts = struct.unpack(f"<{count}I", value[8 : 8 + 4 * count])
+    return "-".join(["S", str(value[0]), str(int.from_bytes(value[2:8], "big")), *map(str, parts)])

@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The protocol over HTTP: a Starlette application around the service. Nothing is decided here."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from passivekey.protocol import messages
+from passivekey.protocol.errors import Refused
+from passivekey.server.accounts import Account
+from passivekey.server.metrics import Metrics
+from passivekey.server.service import SIGN_IN_LIFE, Service
+from passivekey.server.spnego import Acceptor
+
+COOKIE, SESSION, SIGN_IN = "__Host-passivekey", "__Host-passivekey-session", "__Host-passivekey-signin"
+_STATUS = {
+    "malformed": 400,
+    "unauthenticated": 401,
+    "second-factor-required": 401,
+    "proof-refused": 401,
+    "not-allowed": 403,
+    "too-many-devices": 403,
+    "no-such-device": 404,
+    "request-refused": 422,
+    "throttled": 429,
+    "unavailable": 503,
+}
+_TITLES = {
+    "malformed": "The request is not as the protocol says",
+    "unauthenticated": "Not signed in",
+    "second-factor-required": "Another factor is needed",
+    "proof-refused": "The proof is refused",
+    "not-allowed": "Not allowed",
+    "too-many-devices": "Too many devices",
+    "no-such-device": "No such device",
+    "request-refused": "The certificate request is refused",
+    "throttled": "Too many attempts",
+    "unavailable": "Not available now",
+}
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+
+
+@dataclass
+class Fronts:
+    """Who may ask in whose name: secrets of sites and of RADIUS, the acceptor of tickets, and who may read the metrics."""
+
+    sites: Mapping[str, str] = field(default_factory=dict)
+    radius: str = ""
+    acceptor: Acceptor | None = None
+    metrics: frozenset[str] = frozenset({"127.0.0.1", "::1"})
+
+
+Handler = Callable[["Api", Request], Awaitable[Response]]
+
+
+class Api:
+    def __init__(self, service: Service, fronts: Fronts) -> None:
+        self.service = service
+        self.fronts = fronts
+        self.metrics = Metrics()
+
+    # ---- for everybody
+
+    async def policy(self, _request: Request) -> Response:
+        return Response(self.service.policy(), media_type="application/jose")
+
+    async def succession(self, _request: Request) -> Response:
+        return JSONResponse({"statements": self.service.keyring.succession})
+
+    async def crl(self, _request: Request) -> Response:
+        return Response(await run_in_threadpool(self.service.crl), media_type="application/pkix-crl")
+
+    async def ca(self, _request: Request) -> Response:
+        return Response(self.service.ca_certificate(), media_type="application/pkix-cert")
+
+    async def nonces(self, _request: Request) -> Response:
+        return JSONResponse({"nonce": await run_in_threadpool(self.service.nonce)}, 201)
+
+    # ---- enrolment
+
+    async def sign_in(self, request: Request) -> Response:
+        body = await _body(request, "username", "password")
+        token = await run_in_threadpool(self.service.sign_in, _text(body, "username"), _text(body, "password"), _source(request))
+        response = Response(status_code=204)
+        response.set_cookie(SIGN_IN, token, max_age=SIGN_IN_LIFE, secure=True, httponly=True, samesite="strict")
+        return response
+
+    async def devices(self, request: Request) -> Response:
+        principal, headers = await self._principal(request)
+        body = await _body(request, "request", "csr", "agreement_key", "workstation")
+        answer = await run_in_threadpool(self.service.enroll, principal, body, _source(request))
+        return JSONResponse(answer, 201, headers)
+
+    async def _principal(self, request: Request) -> tuple[Account, dict[str, str]]:
+        """Who signed in: by a ticket, or by the form before."""
+        header = request.headers.get("authorization", "")
+        if header and self.fronts.acceptor:
+            negotiated = await run_in_threadpool(self.fronts.acceptor.accept, header)
+            account = await run_in_threadpool(self.service.directory.by_name, negotiated.principal)
+            if account is None:
+                raise Refused("unauthenticated", "the ticket's account is not known")
+            return account, {"WWW-Authenticate": negotiated.header}
+        return await run_in_threadpool(self.service.signed_in, request.cookies.get(SIGN_IN, "")), {}
+
+    async def seed(self, request: Request) -> Response:
+        return await self._proved(request, self.service.seed)
+
+    async def confirm(self, request: Request) -> Response:
+        return await self._proved(request, self.service.confirm)
+
+    async def certificate(self, request: Request) -> Response:
+        return await self._proved(request, self.service.renew)
+
+    async def retire(self, request: Request) -> Response:
+        return await self._proved(request, self.service.retire)
+
+    async def status(self, request: Request) -> Response:
+        return await self._proved(request, lambda device, proof, _source: self.service.status(device, proof))
+
+    async def _proved(self, request: Request, step: Callable[[str, object, str], dict[str, Any]]) -> Response:
+        body = await _body(request, "proof")
+        return JSONResponse(await run_in_threadpool(step, request.path_params["device"], body.get("proof"), _source(request)))
+
+    # ---- validation
+
+    async def check(self, request: Request) -> Response:
+        """For auth_request: whatever is wrong with a browser's cookies, the answer is 401 and says nothing."""
+        site = request.headers.get("x-passivekey-site", "")
+        if not _bearer(request, self.fronts.sites.get(site, "")):
+            return PlainTextResponse("", 403)
+        cookies = request.cookies
+        admitted = await run_in_threadpool(
+            self.service.check, site, cookies.get(SESSION, ""), cookies.get(COOKIE, ""), _source(request, forwarded=True)
+        )
+        account = admitted.account
+        headers = {"X-Passivekey-Account": account.sid, "X-Passivekey-User": _header(account.name), "X-Passivekey-Device": admitted.device}
+        response = Response(status_code=204, headers=headers)
+        if admitted.session:
+            response.set_cookie(SESSION, admitted.session, secure=True, httponly=True, samesite="lax")
+        return response
+
+    async def radius(self, request: Request) -> Response:
+        if not self.fronts.radius or not _bearer(request, self.fronts.radius):
+            return PlainTextResponse("", 403)
+        body = await _body(request, "username", "password", "state", "source", "nas")
+        words = [str(body.get(name) or "") for name in ("username", "password", "state", "source")]
+        try:
+            challenge = await run_in_threadpool(self.service.radius, words[0], words[1], _state(words[2]), words[3])
+        except Refused as refused:
+            if refused.code == "unavailable":
+                raise
+            return JSONResponse({"reply:Reply-Message": "Access denied"}, 401)
+        if not challenge:
+            return JSONResponse({"control:Tmp-String-0": "ok"})
+        prompt = {"reply:State": f"0x{challenge.encode().hex()}", "reply:Reply-Message": "Enter your PassiveKey code"}
+        return JSONResponse({"control:Tmp-String-0": "challenge", **prompt})
+
+    # ---- for those who look after it
+
+    async def health(self, _request: Request) -> Response:
+        checks = await run_in_threadpool(self.service.health)
+        well = all(state == "ok" for state in checks.values())
+        return JSONResponse({"status": "ok" if well else "failing", "checks": checks}, 200 if well else 503)
+
+    async def show_metrics(self, request: Request) -> Response:
+        if _source(request) not in self.fronts.metrics:
+            return PlainTextResponse("", 403)
+        counts = await run_in_threadpool(self.service.counts)
+        return PlainTextResponse(self.metrics.text(counts), media_type="text/plain; version=0.0.4")
+
+
+_ROUTES: tuple[tuple[str, str, Handler], ...] = (
+    ("GET", "/v1/policy", Api.policy),
+    ("GET", "/v1/policy/succession", Api.succession),
+    ("GET", "/v1/crl", Api.crl),
+    ("GET", "/v1/ca", Api.ca),
+    ("POST", "/v1/nonces", Api.nonces),
+    ("POST", "/v1/sign-in", Api.sign_in),
+    ("POST", "/v1/devices", Api.devices),
+    ("POST", "/v1/devices/{device}/seed", Api.seed),
+    ("POST", "/v1/devices/{device}/confirm", Api.confirm),
+    ("POST", "/v1/devices/{device}/certificate", Api.certificate),
+    ("POST", "/v1/devices/{device}/status", Api.status),
+    ("POST", "/v1/devices/{device}/retire", Api.retire),
+    ("GET", "/v1/check", Api.check),
+    ("POST", "/v1/radius", Api.radius),
+    ("GET", "/health", Api.health),
+    ("GET", "/metrics", Api.show_metrics),
+)
+
+
+def application(service: Service, fronts: Fronts) -> Starlette:
+    """The ASGI application of one service."""
+    api = Api(service, fronts)
+
+    def endpoint(path: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            with api.metrics.timed(path) as outcome:
+                response = await _answered(api, handler, request)
+                outcome.status = response.status_code
+            response.headers.update(_HEADERS)
+            return response
+
+        return answer
+
+    return Starlette(routes=[Route(path, endpoint(path, handler), methods=[method]) for method, path, handler in _ROUTES])
+
+
+async def _answered(api: Api, handler: Handler, request: Request) -> Response:
+    try:
+        return await handler(api, request)
+    except Refused as refused:
+        return _problem(refused, api.fronts.acceptor is not None)
+    except OSError:  # the audit log cannot be written, and what is not audited is not done
+        return _problem(Refused("unavailable", "the audit log cannot be written"), False)
+
+
+def _problem(refused: Refused, negotiate: bool) -> Response:
+    """RFC 9457."""
+    words = {"type": f"urn:passivekey:error:{refused.code}", "title": _TITLES[refused.code], "status": _STATUS[refused.code]}
+    headers = {"WWW-Authenticate": "Negotiate"} if refused.code == "unauthenticated" and negotiate else {}
+    headers |= {"Retry-After": "60"} if refused.code in ("throttled", "unavailable") else {}
+    content = json.dumps({**words, "detail": refused.detail})
+    return Response(content, _STATUS[refused.code], headers, media_type="application/problem+json")
+
+
+async def _body(request: Request, *known: str) -> dict[str, Any]:
+    """A JSON object with these members at most, of at most 64 KiB, that comes within ten seconds."""
+    try:
+        found = json.loads(await asyncio.wait_for(_content(request), 10))
+    except (ValueError, asyncio.TimeoutError, RecursionError) as error:
+        raise Refused("malformed", "the request is no JSON") from error
+    if not isinstance(found, dict) or set(found) - set(known):
+        raise Refused("malformed", f"the request has members beside {', '.join(known)}")
+    return found
+
+
+async def _content(request: Request) -> bytes:
+    content = b""
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > messages.LONGEST:
+            raise Refused("malformed", "the request is too long")
+    return content
+
+
+def _text(body: Mapping[str, Any], name: str) -> str:
+    return messages.string(body, name, "malformed")
+
+
+def _bearer(request: Request, secret: str) -> bool:
+    """Whether who asks knows the secret; no secret is known by nobody."""
+    given = request.headers.get("authorization", "")
+    return bool(secret) and hmac.compare_digest(given.encode("utf-8", "replace"), f"Bearer {secret}".encode())
+
+
+def _source(request: Request, *, forwarded: bool = False) -> str:
+    """The address that asks; what a site's proxy says of the browser's, once the proxy is known to be one."""
+    told = request.headers.get("x-real-ip", "") if forwarded else ""
+    return told[:45] or (request.client.host if request.client else "")
+
+
+def _state(value: str) -> str:
+    """rlm_rest hands octets on as hexadecimal text."""
+    if not value.startswith("0x"):
+        return value
+    try:
+        return bytes.fromhex(value[2:]).decode("ascii")
+    except (ValueError, UnicodeDecodeError):
+        return "?"
+
+
+def _header(name: str) -> str:
+    """A name for a header: what is not ASCII is percent-encoded."""
+    return quote(name, safe="@.!#$&'*+-^_`|~ \\")

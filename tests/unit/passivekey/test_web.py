@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The protocol over HTTP, asked by a client that is not ours (httpx against the ASGI application)."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytest.importorskip("starlette", reason="Starlette is not installed")
+pytest.importorskip("httpx", reason="httpx is not installed")
+
+from cryptography import x509
+from starlette.testclient import TestClient
+
+from passivekey.protocol import codes, messages
+from passivekey.server.web import COOKIE, SESSION, Fronts, application
+
+SITE = "intranet.corp.example"
+FRONTS = Fronts(sites={SITE: "site-secret", "wiki.corp.example": "wiki-secret"}, radius="radius-secret", metrics=frozenset({"10.9.9.9"}))
+
+
+@pytest.fixture
+def client(service):
+    return TestClient(application(service, FRONTS), base_url="https://passivekey.corp.example", client=("10.0.0.7", 1234))
+
+
+def problem(response, status, kind):
+    assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json"), response.text
+    assert response.json()["type"] == f"urn:passivekey:error:{kind}" and response.json()["status"] == status
+
+
+def sign_in(client):
+    return client.post("/v1/sign-in", json={"username": "alice@corp.example", "password": "pass"})
+
+
+def test_enrolment_over_http(client, service, workstation, alice):
+    pc = workstation(alice)
+    problem(client.post("/v1/devices", json=pc.body()), 401, "unauthenticated")
+    assert sign_in(client).status_code == 204
+    answer = client.post("/v1/devices", json=pc.body())
+    assert answer.status_code == 201 and answer.headers["cache-control"] == "no-store"
+    pc.device = answer.json()["device"]
+    seed = client.post(f"/v1/devices/{pc.device}/seed", json={"proof": pc.proof("seed")}).json()["seed"]
+    pc.seed = messages.take(seed, pc.device, pc.agreement)
+    counter = codes.counter_at(service.now)
+    proof = pc.proof("confirm", code=pc.seed.code("enrollment", counter), counter=counter)
+    assert client.post(f"/v1/devices/{pc.device}/confirm", json={"proof": proof}).json() == {"device": pc.device, "state": "active"}
+    assert client.post(f"/v1/devices/{pc.device}/status", json={"proof": pc.proof("status")}).json()["state"] == "active"
+    assert client.post(f"/v1/devices/{pc.device}/retire", json={"proof": pc.proof("retire")}).json()["state"] == "revoked"
+    problem(client.post(f"/v1/devices/{pc.device}/status", json={"proof": "x"}), 401, "proof-refused")
+
+
+def test_nobody_signs_in_as_another(client, workstation, bob):
+    """Who enrolls is who signed in, whatever the request says."""
+    sign_in(client)
+    device = client.post("/v1/devices", json=workstation(bob).body()).json()["device"]
+    found = workstation(bob).service.store
+    with found.transaction(reading=True) as transaction:
+        assert transaction.device(device).name == "alice@corp.example"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(b"", 400), (b"[]", 400), (b"{", 400), (b'{"other": 1}', 400), (b"[" * 50000, 400), (b'"' + b"x" * 70000 + b'"', 400), (b"\xff", 400)],
+)
+def test_bodies_that_are_none(client, body, status):
+    problem(client.post("/v1/sign-in", content=body), status, "malformed")
+
+
+def test_wrong_passwords_are_counted(client):
+    for _try in range(8):
+        problem(client.post("/v1/sign-in", json={"username": "alice@corp.example", "password": "x"}), 401, "unauthenticated")
+    problem(sign_in(client), 401, "unauthenticated")
+
+
+def test_public_documents(client, service):
+    keys = service.keyring.policy_jwks
+    policy = messages.read_policy(client.get("/v1/policy").text, keys, service.now)
+    assert policy["origin"] == "https://passivekey.corp.example"
+    crl = x509.load_der_x509_crl(client.get("/v1/crl").content)
+    ca = x509.load_der_x509_certificate(client.get("/v1/ca").content)
+    assert crl.is_signature_valid(ca.public_key())
+    assert client.get("/v1/policy/succession").json() == {"statements": []}
+    again = x509.load_der_x509_crl(client.get("/v1/crl").content)
+    numbers = [each.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number for each in (crl, again)]
+    assert numbers[0] < numbers[1]
+
+
+def check(client, secret="site-secret", site=SITE, **cookies):
+    headers = {"X-Passivekey-Site": site, "Authorization": f"Bearer {secret}", "Cookie": "; ".join(f"{n}={v}" for n, v in cookies.items())}
+    return client.get("/v1/check", headers=headers)
+
+
+def test_a_site_asks(client, pc, alice):
+    answer = check(client, **{COOKIE: pc.cookie()})
+    assert answer.status_code == 204
+    assert (answer.headers["x-passivekey-account"], answer.headers["x-passivekey-user"]) == (alice.sid, alice.name)
+    cookie = answer.headers["set-cookie"]
+    assert cookie.startswith(f"{SESSION}=") and all(part in cookie for part in ("Secure", "HttpOnly", "SameSite=lax", "Path=/"))
+    assert "Domain" not in cookie
+    session = cookie.partition("=")[2].partition(";")[0]
+    again = check(client, **{SESSION: session})
+    assert again.status_code == 204 and "set-cookie" not in again.headers
+    problem(check(client, **{SESSION: "x"}), 401, "unauthenticated")
+
+
+@pytest.mark.parametrize(
+    ("secret", "site"), [("", SITE), ("wrong", SITE), ("wiki-secret", SITE), ("site-secret", "wiki.corp.example"), ("", "x")]
+)
+def test_only_a_site_asks_for_itself(client, pc, secret, site):
+    assert check(client, secret, site, **{COOKIE: pc.cookie(site)}).status_code == 403
+
+
+def radius(client, **words):
+    return client.post("/v1/radius", json=words, headers={"Authorization": "Bearer radius-secret"})
+
+
+def test_radius_over_http(client, pc):
+    first = radius(client, username="alice@corp.example", password="pass", state="", source="10.0.0.1", nas="gw1").json()
+    assert first["control:Tmp-String-0"] == "challenge"
+    assert "\x00" not in bytes.fromhex(first["reply:State"][2:]).decode("ascii")
+    second = radius(client, username="alice@corp.example", password=pc.code(), state=first["reply:State"])
+    assert second.json() == {"control:Tmp-String-0": "ok"}
+    again = radius(client, username="alice@corp.example", password=pc.code(), state=first["reply:State"])
+    assert (again.status_code, again.json()) == (401, {"reply:Reply-Message": "Access denied"})
+
+
+def test_radius_says_the_same_to_all_and_repeats_nothing(client, pc):
+    known = radius(client, username="alice@corp.example", password="wrong%{User-Password}")
+    unknown = radius(client, username="%{User-Name}", password="pass")
+    assert known.status_code == unknown.status_code == 200 and known.json().keys() == unknown.json().keys()
+    assert "%" not in known.text + unknown.text
+    assert client.post("/v1/radius", json={}).status_code == 403
+
+
+def test_metrics_and_health(client, service, pc, tmp_path):
+    assert client.get("/health").json() == {"status": "ok", "checks": {"database": "ok", "directory": "ok"}}
+    assert client.get("/metrics").status_code == 403
+    inside = TestClient(application(service, FRONTS), client=("10.9.9.9", 1))
+    inside.get("/health")
+    text = inside.get("/metrics").text
+    assert 'passivekey_devices{state="active"} 1' in text and 'passivekey_requests_total{path="/health",status="200"} 1' in text
+
+
+def test_a_directory_that_is_down_is_said(client, service, pc, directory):
+    from passivekey.protocol.errors import Refused
+
+    def down(*_arguments):
+        raise Refused("unavailable", "no domain controller answers")
+
+    directory.by_sid = down
+    assert client.get("/health").status_code == 503
+    problem(check(client, **{COOKIE: pc.cookie()}), 503, "unavailable")
+    assert json.loads(client.get("/health").text)["checks"]["directory"] == "no domain controller answers"
+
+
+def test_nothing_is_done_that_cannot_be_audited(client, service, pc):
+    def full(*_arguments, **_named):
+        raise OSError("no space")
+
+    service.audit.write = full
+    problem(check(client, **{COOKIE: pc.cookie()}), 503, "unavailable")
+
+
+def test_what_is_not_there(client):
+    assert client.get("/v1/devices").status_code == 405
+    assert client.get("/v2/policy").status_code == 404
