@@ -32,7 +32,12 @@ def finding(subject, message, **evidence):
 
 REPORT = {
     "format": "certlogon-compliance-report/1",
-    "run": {"title": "corp.example", "waivers": {"path": "/home/carol/waivers.yml", "sha256": "0" * 64}, "pseudonyms": False},
+    "run": {
+        "title": "corp.example",
+        "waivers": {"path": "/home/carol/waivers.yml", "sha256": "0" * 64},
+        "pseudonyms": False,
+        "catalogue_sha256": "1" * 64,
+    },
     "targets": [
         {
             "kind": "domain",
@@ -45,6 +50,15 @@ REPORT = {
         {"kind": "connect_secure", "name": "vpn1.corp.example", "account": "admin7", "servers": [], "error": "", "answered": True},
     ],
     "summary": {"verdict": "fail"},
+    "chain": {
+        "nodes": [
+            {"id": "ca/CN=Corp CA,DC=corp,DC=example", "kind": "ca", "label": "Corp CA", "detail": "", "status": "pass"},
+            {"id": "gateway/vpn1.corp.example", "kind": "gateway", "label": "vpn1.corp.example", "detail": "", "status": "fail"},
+        ],
+        "edges": [
+            {"from": "ca/CN=Corp CA,DC=corp,DC=example", "to": "gateway/vpn1.corp.example", "label": "", "status": "fail", "message": ""},
+        ],
+    },
     "controls": [
         {
             "id": "template-esc1",
@@ -134,3 +148,15 @@ def test_the_report_itself_stays_what_it_is():
     before = copy.deepcopy(REPORT)
     pseudonyms.hide(REPORT, KEY)
     assert before == REPORT
+
+
+def test_the_chain_still_hangs_together(hidden):
+    ids = {node["id"] for node in hidden["chain"]["nodes"]}
+    assert len(ids) == 2
+    assert all({edge["from"], edge["to"]} <= ids for edge in hidden["chain"]["edges"])
+
+
+def test_a_whole_report_stays_valid(report, schema):
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.Draft202012Validator(schema).validate(pseudonyms.hide(report, KEY))
+    assert "corp.example" not in json.dumps(pseudonyms.hide(report, KEY))

@@ -38,7 +38,22 @@ _WELL_KNOWN_RIDS = {498, *range(500, 504), *range(512, 528), 553, 571, 572}
 """[MS-DTYP] 2.4.2.4: accounts that every domain has."""
 
 _PUBLIC = frozenset(
-    {"format", "status", "severity", "kind", "id", "family", "references", "remedy", "title", "why", "not_applicable", "control"}
+    {
+        "format",
+        "status",
+        "severity",
+        "kind",
+        "id",
+        "family",
+        "references",
+        "remedy",
+        "title",
+        "why",
+        "not_applicable",
+        "control",
+        "from",
+        "to",
+    }
 )
 """Members that hold the catalogue's own words, and the formats'."""
 
@@ -66,9 +81,21 @@ def hide(report: Mapping[str, Any], key: bytes) -> dict[str, Any]:
     """The report with pseudonyms; `key` is a secret of the site (16 bytes or more), kept where the baseline is compared."""
     known = {name: kind for kind, name in _names(report) if len(name) > 2 and name not in _WELL_KNOWN and not name.isdecimal()}
     text = _replacer(known, key)
-    hidden: dict[str, Any] = _walk(report, text, key)
-    hidden["run"] |= {"title": text(report["run"]["title"]), "pseudonyms": True}
+    hidden: dict[str, Any] = _walk({**report, "chain": _numbered(report["chain"])}, text, key)
+    run = report["run"]
+    hidden["run"] |= {"title": text(run["title"]), "pseudonyms": True, "catalogue_sha256": run["catalogue_sha256"]}
+    if run["waivers"]:
+        hidden["run"]["waivers"]["sha256"] = run["waivers"]["sha256"]
     return hidden
+
+
+def _numbered(chain: Mapping[str, Any]) -> dict[str, Any]:
+    """The chain with numbers for its nodes' ids, which are made of names."""
+    ids = {node["id"]: f"{node['kind']}/{number}" for number, node in enumerate(chain["nodes"], 1)}
+    return {
+        "nodes": [{**node, "id": ids[node["id"]]} for node in chain["nodes"]],
+        "edges": [{**edge, "from": ids[edge["from"]], "to": ids[edge["to"]]} for edge in chain["edges"]],
+    }
 
 
 def _pseudonym(kind: str, name: str, key: bytes) -> str:
@@ -80,7 +107,7 @@ def _walk(value: Any, text: Callable[[str], str], key: bytes, member: str = "") 
     if member in _PUBLIC:
         return value
     if isinstance(value, str):
-        if member == "fingerprint":  # of names, and thus something to try names on
+        if member in ("fingerprint", "unlisted"):  # of names, and thus something to try names on
             return hmac.new(key, value.encode(), hashlib.sha256).hexdigest()[:32]
         return text(PurePath(value).name if member == "path" else value)
     if isinstance(value, Mapping):
