@@ -136,6 +136,7 @@ CASES: dict[str, list[Case]] = {
         Case(used(certificate()), "pass"),
         Case(used(certificate(), points=[point(crl(next_update=at(-1)))]), "fail", "No CRL of it is in force", {"issued": ["dc1"]}),
         Case(used(certificate(cdps=[])), "pass"),
+        Case(used(certificate(cdps=[]), points=[]), "not_applicable"),
         Case(used(certificate(), points=[point(crl(signed_by=[]))]), "fail", "No CRL of it is in force"),
         Case(used(certificate(), points=[SILENT]), "unknown", "not all of its CDPs were reached"),
     ],

@@ -21,8 +21,9 @@ VERSIONS = {
     "TLSv1.2": ssl.TLSVersion.TLSv1_2,
     "TLSv1.3": ssl.TLSVersion.TLSv1_3,
 }
-_REFUSED = ("PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "WRONG_VERSION_NUMBER")
-"""How OpenSSL names a server that does not take the one version offered."""
+_ALERT, _HANDSHAKE, _SERVER_HELLO = 21, 22, 2
+_REFUSALS = (40, 70, 71)
+"""handshake_failure, protocol_version, insufficient_security: what is said to a version that is not taken (RFC 8446 6.2)."""
 
 
 def shown(host: str, port: int, server_name: str, timeout: int, asked: Asked) -> dict[str, Any]:
@@ -43,39 +44,37 @@ def _pems(ders: tuple[bytes, ...]) -> list[str]:
 
 
 def versions(host: str, port: int, server_name: str, timeout: int, asked: Asked) -> dict[str, bool | None]:
-    """Which versions the port takes; None where it cannot be told, as where this machine's own OpenSSL does not offer one."""
+    """Which versions the port takes; None where it cannot be told, as where this machine's own OpenSSL does not offer one.
+
+    Each is offered alone, and the first record that comes back tells: a server that asks for a client's certificate goes no further.
+    """
     found: dict[str, bool | None] = {}
-    hung_up = []
     for name, version in VERSIONS.items():
         asked.ask("tls", "handshake")
-        try:
-            found[name] = _takes(host, port, server_name, timeout, version)
-        except (ssl.SSLEOFError, ConnectionError):
-            found[name] = None
-            hung_up.append(name)
-    # some say no by hanging up; but who hangs up on every version has said nothing about any
-    return found | dict.fromkeys(hung_up, False) if any(found.values()) else found
+        found[name] = _takes(host, port, server_name, timeout, version)
+    # who takes none of them, has perhaps not understood
+    return found if any(found.values()) else dict.fromkeys(found)
 
 
 def _takes(host: str, port: int, server_name: str, timeout: int, version: ssl.TLSVersion) -> bool | None:
-    """Raises `ssl.SSLEOFError` or `ConnectionError` where the server hangs up on it."""
     try:
-        connection = socket.create_connection((host, port), timeout)
+        hello = _client_hello(server_name, version)
+        with socket.create_connection((host, port), timeout) as connection:
+            connection.sendall(hello)
+            first = _first_record(connection)
+    except ConnectionResetError:
+        return False  # some say no so
     except (OSError, ValueError):
         return None
-    with connection:
-        try:
-            with _offering(version).wrap_socket(connection, server_hostname=server_name) as secured:
-                return secured.version() is not None
-        except (ssl.SSLEOFError, ConnectionError):
-            raise
-        except ssl.SSLError as error:
-            return False if any(sign in (error.reason or "") for sign in _REFUSED) else None
-        except (OSError, ValueError):
-            return None
+    if first[:1] == bytes([_HANDSHAKE]):
+        return first[5:6] == bytes([_SERVER_HELLO])
+    if first[:1] == bytes([_ALERT]):
+        return False if first[6:7] and first[6] in _REFUSALS else None
+    return None if first else False
 
 
-def _offering(version: ssl.TLSVersion) -> ssl.SSLContext:
+def _client_hello(server_name: str, version: ssl.TLSVersion) -> bytes:
+    """Of this version alone. Raises `ssl.SSLError` (an `OSError`) where this machine's OpenSSL does not make one."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the versions that are looked for are the deprecated ones
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -83,4 +82,17 @@ def _offering(version: ssl.TLSVersion) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_NONE
         context.set_ciphers("ALL:@SECLEVEL=0")
         context.minimum_version = context.maximum_version = version
-    return context
+    outgoing = ssl.MemoryBIO()
+    try:
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=server_name).do_handshake()
+    except ssl.SSLWantReadError:
+        return outgoing.read()
+    raise ValueError("nothing was said")
+
+
+def _first_record(connection: socket.socket) -> bytes:
+    """The beginning of what comes back, up to the description of an alert; empty where the server hangs up."""
+    found = b""
+    while len(found) < 7 and (more := connection.recv(64)):
+        found += more
+    return found
