@@ -77,7 +77,7 @@ class Picture:
             lines = 2 if box.height > 50 else 1
             label, detail = box.node["label"], box.node["detail"]
             if box.node["kind"] == "crl" and label.startswith(_CRL):
-                label, detail = label[len(_CRL) :], f"CRL {detail}"
+                label, detail = label[len(_CRL) :], f"CRL {detail}".replace("until", "to")
             box.label = wrapped(label, box.width - 36, 13.5, lines)
             box.detail = fit(detail, box.width - 22, 12)
             self.boxes.append(box)
