@@ -159,6 +159,7 @@ def good() -> Words:
         ],
         "policy_folders": {"policies": {guid(1): folder(), guid(2): folder()}, "orphans": []},
         "policy_contents": {guid(2): copy.deepcopy(said())},
+        "policy_replicas": [{"host": "dc2.corp.example", "error": "", "compared": 2, "differences": [], "count": 0}],
         "policy_names": {"S-1-5-11": "Authenticated Users", STAFF: "CORP\\Staff", f"{SID}-512": "CORP\\Domain Admins"},
     }
 
@@ -257,6 +258,10 @@ def broken_declaration(words: Words) -> None:
 def looped(number: str) -> Change:
     record = [r"Software\Policies\Microsoft\Windows\System", "UserPolicyMode", "present", "dword", int(number)]
     return lambda words: words["policy_contents"][guid(2)]["registry"].append(record)
+
+
+def replica(**changes: Any) -> Change:
+    return lambda words: words["policy_replicas"][0].update(changes)
 
 
 def windows(words: Words) -> None:
@@ -413,6 +418,21 @@ CASES: dict[str, list[Case]] = {
         case("fail", disk(2, version=None, version_problem="GPT.INI is not there"), says="GPT.INI is not there"),
         case("unknown", disk(2, version=None, version_problem="access denied", version_unread=True), says="access denied"),
         case("unknown", the(2, version=None), says="versionNumber"),
+    ],
+    "policy-replicated": [
+        case("pass"),
+        case(
+            "fail",
+            replica(differences=[{"policy": CARD, "where": "SYSVOL", "here": 3, "there": 2}], count=1),
+            says="SYSVOL policy Smart Card has",
+        ),
+        case(
+            "fail",
+            replica(differences=[{"policy": CARD, "where": "directory", "here": 3, "there": None}], count=9),
+            says="8 more differences",
+        ),
+        case("unknown", replica(error="it does not answer"), says="it does not answer"),
+        case("not_applicable", lambda words: words.update(policy_replicas=[])),
     ],
     "policy-extension-lists": [
         case("pass"),

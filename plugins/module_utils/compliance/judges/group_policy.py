@@ -77,6 +77,22 @@ def _on_disk(facts: Facts) -> Iterator[tuple[Words, Words]]:
             yield policy, folder
 
 
+def replicated(facts: Facts, parameters: Parameters) -> Iterator[Verdict]:
+    """Other domain controllers beside the one that was asked."""
+    for replica in facts["policy_replicas"]:
+        subject = f"domain controller {replica['host']}"
+        if replica["error"]:
+            yield unknown(subject, f"It could not be asked: {replica['error']}.")
+        elif replica["differences"]:
+            first = replica["differences"][0]
+            one, other = ("no such policy" if version is None else f"version {version}" for version in (first["there"], first["here"]))
+            more = f"; {replica['count'] - 1} more differences" if replica["count"] > 1 else ""
+            message = f"In its {first['where']} policy {first['policy']} has {one}, and {other} where everything else was read{more}."
+            yield failed(subject, message, differences=replica["differences"][:LISTED], count=replica["count"])
+        else:
+            yield passed(subject, f"{replica['compared']} policies have the same versions there.")
+
+
 def extension_lists(facts: Facts, parameters: Parameters) -> Iterator[Verdict]:
     known = view(facts)
     for policy in known.policies:

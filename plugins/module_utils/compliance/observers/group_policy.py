@@ -14,6 +14,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.certlogon.core.plugins.module_utils.certificates import sources
 from ansible_collections.certlogon.core.plugins.module_utils.compliance import read_only
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import Unread
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observation import Observation
 from ansible_collections.certlogon.core.plugins.module_utils.directory import authorities
 from ansible_collections.certlogon.core.plugins.module_utils.directory.names import parent_dn, rdn_value
@@ -34,7 +35,16 @@ OPTIONS: Mapping[str, Any] = {
     "computers": {"type": "list", "elements": "str", "default": []},
     "computers_limit": {"type": "int", "default": 500},
 }
-FACTS = ("policies", "policy_scopes", "policy_computers", "policies_declared", "policy_folders", "policy_contents", "policy_names")
+FACTS = (
+    "policies",
+    "policy_scopes",
+    "policy_computers",
+    "policies_declared",
+    "policy_folders",
+    "policy_contents",
+    "policy_names",
+    "policy_replicas",
+)
 
 _POLICY = (
     "cn",
@@ -64,6 +74,8 @@ _NO_PREFERENCES = frozenset(
 """Extensions beside which a policy need not have files of preferences: the marker of any, public keys, registry, security, scripts."""
 _PASSWORD = re.compile(rb"\bcpassword\s*=\s*[\"'][^\"']+[\"']", re.IGNORECASE)
 _AT_ONCE = 200
+_LISTED = 100
+"""Differences of one domain controller that are kept at most."""
 _LARGEST_FILE = 4 << 20
 
 _EVERYBODY = ("S-1-1-0", "S-1-5-2", "S-1-5-11", "S-1-5-15")
@@ -92,6 +104,7 @@ def observe(directory: Directory, params: Mapping[str, Any], observation: Observ
             contents = _contents(share, [one for one in policies if folders["policies"][one["guid"]]["present"]], wanted)
             observation.set("policy_contents", contents)
             descriptors += [script["descriptor"] for one in contents.values() for script in one.get("scripts", ())]
+        observation.set("policy_replicas", _replicas(directory, domain, observation))
     finally:
         observation.set("policy_names", _names(directory, descriptors))
 
@@ -260,7 +273,7 @@ class _Tokens:
     def __init__(self, directory: Directory, domain: Domain) -> None:
         self._directory = directory
         self._domain = domain
-        self._groups: dict[str, frozenset[str]] = {}
+        self._groups: dict[str, tuple[str, list[str]]] = {}
         self._well_known = {sid: self._groups_of_everybody(sid) for sid in (*_EVERYBODY, _DOMAIN_CONTROLLERS)}
 
     def of(self, entry: Entry, *, is_controller: bool) -> list[str]:
@@ -282,20 +295,28 @@ class _Tokens:
             found |= self._closure(dn)
         return found
 
-    def _closure(self, dn: str) -> frozenset[str]:
+    def _closure(self, dn: str) -> set[str]:
+        """A group and all that it is in; groups may be in each other."""
+        found, waiting, seen = set(), [dn], {dn}
+        while waiting:
+            sid, above = self._group(waiting.pop())
+            found |= {sid} if sid else set()
+            waiting += [one for one in above if one not in seen]
+            seen.update(above)
+        return found
+
+    def _group(self, dn: str) -> tuple[str, list[str]]:
         if dn not in self._groups:
-            self._groups[dn] = frozenset()  # groups may be members of each other
             group = self._directory.get(dn, ("objectSid", "memberOf"))
             sid = group.raw("objectSid") if group else None
-            above = [self._closure(one) for one in (group.texts("memberOf") if group else ())]
-            self._groups[dn] = frozenset({str(Sid.from_bytes(sid))} if sid else ()).union(*above)
+            self._groups[dn] = str(Sid.from_bytes(sid)) if sid else "", group.texts("memberOf") if group else []
         return self._groups[dn]
 
-    def _groups_of_everybody(self, sid: str) -> frozenset[str]:
+    def _groups_of_everybody(self, sid: str) -> set[str]:
         """The groups of the domain that a well-known SID is a member of, such as Pre-Windows 2000 Compatible Access."""
         dn = f"CN={sid},CN=ForeignSecurityPrincipals,{self._domain.dn}"
         found = self._directory.get(dn, ("memberOf",))
-        return frozenset().union(*(self._closure(one) for one in (found.texts("memberOf") if found else ())))
+        return set().union(*(self._closure(one) for one in (found.texts("memberOf") if found else ())))
 
 
 # ---- SYSVOL
@@ -327,6 +348,44 @@ def _folders(share: Sysvol, domain: Domain, policies: Sequence[Words]) -> Words:
         }
     # "PolicyDefinitions" is the store of administrative templates
     return {"policies": found, "orphans": sorted(name for name in orphans if name.startswith("{"))}
+
+
+# ---- other domain controllers
+
+
+def _replicas(directory: Directory, domain: Domain, observation: Observation) -> list[Words] | Unread:
+    """What every other domain controller has of the policies, where that differs from this one's: `here` and `there` are versions,
+    None where there is none; `where` is directory or SYSVOL.
+    """
+    controllers = observation.facts.get("domain_controllers")
+    if not isinstance(controllers, list):
+        return Unread("which domain controllers there are was not found out")
+    others = [one for one in controllers if one["host"].casefold() != directory.host.casefold()]
+    return [_replica(directory, domain, observation, one["host"] or one["name"]) for one in others]
+
+
+def _replica(directory: Directory, domain: Domain, observation: Observation, host: str) -> Words:
+    answer: Words = {"host": host, "error": "", "compared": 0, "differences": [], "count": 0}
+    policies = {one["guid"]: one for one in observation.facts["policies"]}
+    folders = observation.facts["policy_folders"]["policies"]
+    asked = read_only.Asked(observation.asked)
+    try:
+        with read_only.directory(directory.options, lambda _warning: None, asked, host=host) as other:
+            entries = other.search(domain.policies_dn, "(objectClass=groupPolicyContainer)", ("cn", "versionNumber"), "level")
+            there = {(one.text("cn") or rdn_value(one.dn)).upper(): one.integer("versionNumber") for one in entries}
+            with read_only.sysvol(other.host, other.address, other.options, asked) as share:
+                paths = {guid: f"{one['folder']}\\{content.GPT_INI}" for guid, one in policies.items()}
+                files, unread = _each(share.read_files, list(paths.values()))
+    except UserError as error:
+        return {**answer, "error": " ".join(str(error).split())}
+    found = []
+    for guid in sorted({*policies, *there}):
+        name = policies[guid]["name"] if guid in policies else guid
+        versions = [("directory", policies.get(guid, {}).get("version"), there.get(guid))]
+        if guid in paths and paths[guid] not in unread and not folders[guid]["version_unread"]:
+            versions.append(("SYSVOL", folders[guid]["version"], _version(files[paths[guid]])[0]))
+        found += [{"policy": name, "where": where, "here": one, "there": two} for where, one, two in versions if one != two]
+    return {**answer, "compared": len({*policies, *there}), "differences": found[:_LISTED], "count": len(found)}
 
 
 def _version(data: bytes | None) -> tuple[int | None, str]:
