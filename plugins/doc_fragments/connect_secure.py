@@ -120,7 +120,6 @@ options:
     type: str
 requirements:
   - python >= 3.10
-  - urllib3 >= 1.26 (comes with requests)
   - cryptography >= 43 (for O(backup_passphrase))
 notes:
   - The module runs inside the controller process, whatever the task's connection is; set C(ansible_connection) to V(local) for appliances.

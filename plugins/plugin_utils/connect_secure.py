@@ -20,7 +20,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.connect_secure impo
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.connection import Run
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.table import Table
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
-from ansible_collections.certlogon.core.plugins.module_utils.libraries import crypto, crypto_ec, urllib3, x509
+from ansible_collections.certlogon.core.plugins.module_utils.libraries import crypto, crypto_ec, x509
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Warn, run
 from ansible_collections.certlogon.core.plugins.plugin_utils.in_process import plain, refusal
 
@@ -32,7 +32,6 @@ def _begin() -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost").do_handshake()
     with suppress(UserError):  # a library that is missing is told of where it is needed
-        urllib3.connection_from_url("https://localhost", retries=False).close()
         load_one(_some_certificate())
 
 
