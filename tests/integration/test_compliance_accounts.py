@@ -20,7 +20,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.compliance.model im
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observation import Observation
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observers import accounts
 from ansible_collections.certlogon.core.plugins.module_utils.directory.connection import CONNECTION, ConnectionOptions
-from ansible_collections.certlogon.core.plugins.module_utils.directory.mapping_rights import ATTRIBUTE
+from ansible_collections.certlogon.core.plugins.module_utils.directory.mapping_rights import ATTRIBUTE, PUBLIC_INFORMATION
 from ansible_collections.certlogon.core.tests.unit.compliance.test_judges_mappings import OTHER_SID, STRONG, certificate
 
 ALICE, ADMIN, WRITER = "alice.andersson", "domain.admin", "plain.user"
@@ -98,3 +98,17 @@ def test_faults_are_found(look: Callable[[str], Observation], known: Any, tmp_pa
     assert [verdict.subject for verdict in result.verdicts] == [ADMIN] and result.status == "fail"
     assert [writer["sid"] for writer in result.verdicts[0].evidence["writers"]] == [known[WRITER]["sid"]]
     assert set(result.passes) >= {"Administrator", "krbtgt"}
+
+
+def test_hidden_attributes_are_unknown(lab: Any, look: Callable[[str], Observation], known: Any) -> None:
+    """Samba leaves out what may not be read, as Windows does; the administrator still sees it."""
+    right = f"(OD;;RP;{PUBLIC_INFORMATION};;{known[WRITER]['sid']})"
+    lab.run("dc1", "samba-tool", "dsacl", "set", f"--objectdn={known[ALICE]['dn']}", f"--sddl={right}")
+    try:
+        seen, all_of_it = look(WRITER), look("administrator")
+    finally:
+        lab.run("dc1", "samba-tool", "dsacl", "delete", f"--objectdn={known[ALICE]['dn']}", f"--sddl={right}")
+    assert seen.facts["accounts"]["mappings"] == all_of_it.facts["accounts"]["mappings"] - 2
+    for result in seen.results(CONTROLS):
+        assert "Read altSecurityIdentities" in [verdict.right for verdict in result.verdicts if verdict.status == "unknown"]
+    assert not any(result.counts["unknown"] for result in all_of_it.results(CONTROLS))

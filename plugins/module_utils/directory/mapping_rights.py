@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may change altSecurityIdentities of an account, by its security descriptor, and so log on as it ([MS-ADTS] 5.1.3)."""
+"""Who may change altSecurityIdentities of an account, and so log on as it; and who may read what it logs on by ([MS-ADTS] 5.1.3)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,17 @@ ATTRIBUTE = UUID("00fbf30c-91fe-11d1-aebc-0000f80367c1")
 
 PUBLIC_INFORMATION = UUID("e48d0154-bcf8-11d1-8702-00c04fb96050")
 """The property set that it belongs to ([MS-ADTS] 3.1.1.2.3.3)."""
+
+PERSONAL_INFORMATION = UUID("77b5b886-944a-11d1-aebd-0000f80367c1")
+
+READ = {
+    "altSecurityIdentities": (ATTRIBUTE, PUBLIC_INFORMATION),
+    "userCertificate": (UUID("bf967a7f-0de6-11d0-a285-00aa003049e2"), PERSONAL_INFORMATION),
+    "userSMIMECertificate": (UUID("e16a9db2-403c-11d1-a9c0-0000f80367c1"), PERSONAL_INFORMATION),
+}
+"""Attributes that accounts log on by: schemaIDGUID and property set."""
+
+_READING = security.READ_PROPERTY | security.GENERIC_READ | security.GENERIC_ALL
 
 _WHOLE = (
     ("full_control", security.GENERIC_ALL),
@@ -77,3 +88,22 @@ def _rights(ace: security.Ace) -> Iterable[str]:
         ace.object_type is None or not ace.object_type.int or ace.object_type in (ATTRIBUTE, PUBLIC_INFORMATION)
     ):
         yield "write_property"
+
+
+@lru_cache(maxsize=1024)
+def hidden(descriptor: SecurityDescriptor, token: frozenset[Sid]) -> tuple[str, ...]:
+    """Attributes of READ that who holds these SIDs may not read: what the server then leaves out as if it were not there."""
+    if descriptor.dacl is None:
+        return ()
+    return tuple(name for name, types in READ.items() if not _readable(descriptor, token, types))
+
+
+def _readable(descriptor: SecurityDescriptor, token: frozenset[Sid], types: tuple[UUID, UUID]) -> bool:
+    """The first entry that speaks of it decides."""
+    for ace in descriptor.aces:
+        if isinstance(ace, security.OpaqueAce) or ace.flags & security.INHERIT_ONLY or ace.sid not in token:
+            continue
+        speaks = ace.object_type is None or not ace.object_type.int or ace.object_type in types
+        if speaks and ace.mask & _READING and (ace.is_allow or ace.is_deny):
+            return ace.is_allow
+    return False

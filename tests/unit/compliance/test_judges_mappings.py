@@ -246,6 +246,8 @@ class Silent:
         return next((found for part, found in self.searched.items() if part in filter), [])
 
     def get(self, dn: str, *_arguments: Any, **_named: Any) -> Entry | None:
+        if not dn:
+            return Entry("", {"tokenGroups": [bytes(Sid.parse("S-1-5-11"))]})
         if dn.startswith("CN=NTAuth"):
             return Entry(dn, {"cACertificate": [b"\0", authority()]})
         return next(iter(self.searched.get("tokenGroups", [])), None)
@@ -255,7 +257,9 @@ class Silent:
 
 
 def entry(**words: Any) -> Entry:
-    values = {"sAMAccountName": [b"alice"], "objectSid": [bytes(Sid.parse(SID))], "userAccountControl": [b"512"], **words}
+    descriptor = bytes(SecurityDescriptor.from_sddl("O:SYD:(A;;RP;;;AU)"))
+    values = {"sAMAccountName": [b"alice"], "objectSid": [bytes(Sid.parse(SID))], "userAccountControl": [b"512"]}
+    values |= {"nTSecurityDescriptor": [descriptor]} | words
     return Entry("CN=alice", values)
 
 
@@ -333,6 +337,51 @@ def test_writers(more: str, expected: dict[str, Any]) -> None:
     assert {str(sid): rights for sid, rights in found if not mapping_rights.is_protected(sid)} == expected
 
 
+OU_HIDES = "(OD;CIIO;RP;77b5b886-944a-11d1-aebd-0000f80367c1;;AU)"
+
+
+@pytest.mark.parametrize(
+    ("sddl", "expected"),
+    [
+        ("(A;;RP;;;AU)", ()),
+        ("(A;;GR;;;AU)", ()),
+        (f"(OA;;RP;{PUBLIC};;AU)", ("userCertificate", "userSMIMECertificate")),
+        ("(OA;;RP;77b5b886-944a-11d1-aebd-0000f80367c1;;AU)", ("altSecurityIdentities",)),
+        (f"(OD;;RP;{ATTRIBUTE};;AU)(A;;RP;;;AU)", ("altSecurityIdentities",)),
+        (OU_HIDES + "(A;;RP;;;AU)", ()),
+        ("(A;;RP;;;DA)", ("altSecurityIdentities", "userCertificate", "userSMIMECertificate")),
+        ("(A;;LCRC;;;AU)", ("altSecurityIdentities", "userCertificate", "userSMIMECertificate")),
+    ],
+)
+def test_hidden(sddl: str, expected: tuple[str, ...]) -> None:
+    token = frozenset({Sid.parse("S-1-5-11"), Sid.parse("S-1-1-0"), Sid.parse(HELPDESK)})
+    assert mapping_rights.hidden(SecurityDescriptor.from_sddl("O:DAD:" + sddl, CONTEXT), token) == expected
+    assert mapping_rights.hidden(SecurityDescriptor(), token) == ()
+
+
+@pytest.mark.parametrize(
+    ("sddl", "says", "right"),
+    [
+        ("(A;;RP;;;AU)", "", ""),
+        (
+            f"(OA;;RP;{PUBLIC};;AU)",
+            "may not read userCertificate of 1, userSMIMECertificate of 1",
+            "Read userCertificate, userSMIMECertificate",
+        ),
+        ("", "permissions of 1 cannot be read", "Read Permissions"),
+    ],
+)
+def test_what_is_hidden_is_unknown(tmp_path: Any, sddl: str, says: str, right: str) -> None:
+    descriptor = (
+        {"nTSecurityDescriptor": [bytes(SecurityDescriptor.from_sddl("O:DAD:" + sddl, CONTEXT))]} if sddl else {"nTSecurityDescriptor": []}
+    )
+    observation = observed(tmp_path, Silent([entry(altSecurityIdentities=[STRONG.encode()], **descriptor)]))
+    verdicts = {result.control.id: result.verdicts for result in observation.results(STREAMED)}
+    for found in verdicts.values():
+        assert [verdict.right for verdict in found] == ([right] if says else [])
+        assert says in (found[0].message if found else "")
+
+
 def test_no_list_and_foreign_owner() -> None:
     assert mapping_rights.writers(SecurityDescriptor())[0] == (Sid.parse("S-1-1-0"), ("no access control list",))
     found = mapping_rights.writers(SecurityDescriptor.from_sddl(f"O:{HELPDESK}D:(A;;GA;;;SY)", CONTEXT))
@@ -374,7 +423,10 @@ def test_mapping_writers(accounts: Any, parameters: Any, status: str, says: str)
 def test_privileged_accounts_are_read() -> None:
     descriptor = bytes(SecurityDescriptor.from_sddl(DEFAULT + f"(A;;WP;;;{HELPDESK})", CONTEXT))
     group = Entry("CN=helpdesk", {"tokenGroups": [bytes(Sid.parse("S-1-5-21-1-2-3-512"))]})
-    found = {"adminCount=1": [entry(nTSecurityDescriptor=[descriptor]), entry(sAMAccountName=[b"bob"])], "objectSid=": [group]}
+    found = {
+        "adminCount=1": [entry(nTSecurityDescriptor=[descriptor]), entry(sAMAccountName=[b"bob"], nTSecurityDescriptor=[])],
+        "objectSid=": [group],
+    }
     for groups, protected in (([group], True), ([Entry("x", {"tokenGroups": [bytes(Sid.parse(HELPDESK))]})], False), ([], None)):
         alice, bob = observer.privileged(Silent([], **found, tokenGroups=groups))  # type: ignore[arg-type]
         by_sid = {writer["sid"]: writer for writer in alice["writers"]}

@@ -7,7 +7,9 @@ The filter leaves accounts without either to the server, so that a domain of a h
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.compliance.judges.m
     plain_name,
 )
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.judging import LISTED, Stream
-from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import Facts, Unread, unknown
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import Facts, Unread, Verdict, unknown
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observation import Observation
 from ansible_collections.certlogon.core.plugins.module_utils.directory import mapping_rights
 from ansible_collections.certlogon.core.plugins.module_utils.directory.names import escape_filter_bytes
@@ -37,6 +39,12 @@ OPTIONS: Mapping[str, Any] = {}
 FACTS = ("accounts", "privileged_accounts")
 
 STREAM = "account"
+PEOPLE = "(sAMAccountType=805306368)"
+"""Users, by an attribute of another property set than what may be hidden: with Public-Information, objectClass is too."""
+
+SAMPLE = 1000
+"""Accounts whose permissions are looked at, to know whether the server hides something."""
+
 FILTER = "(&(objectClass=user)(|(userCertificate=*)(userSMIMECertificate=*)(altSecurityIdentities=*)))"
 ATTRIBUTES = (
     "sAMAccountName",
@@ -82,6 +90,9 @@ def judge(directory: Directory, params: Mapping[str, Any], observation: Observat
                 seen["certificates"] += len(account.certificates) + len(account.unreadable)
                 seen["mappings"] += len(account.mappings)
                 stream.feed(account)
+            for verdict in _hidden(directory, observation.target.name):
+                for result in stream.results:
+                    result.add(verdict, LISTED)
             observation.set("accounts", seen)
         except UserError as error:
             # what was judged until then stays; that there is more, nobody can deny
@@ -164,6 +175,34 @@ def logon_authorities(ders: Iterable[bytes]) -> LogonAuthorities:
         keys.setdefault(subject.public_bytes(), set()).add(whole.ski or b"")
         names.add(plain_name(formats.windows_name(words)))
     return LogonAuthorities({name: frozenset(found) for name, found in keys.items()}, frozenset(names))
+
+
+# --- what the server leaves out ---
+
+
+def _hidden(directory: Directory, name: str) -> Iterator[Verdict]:
+    """Servers leave out what may not be read as if it were not there; the permissions of the first accounts tell whether they do."""
+    root = directory.get("", ["tokenGroups"])
+    token = frozenset(Sid.from_bytes(sid) for sid in (root.raws("tokenGroups") if root else ()))
+    entries = list(islice(directory.stream(directory.domain_dn, PEOPLE, ("nTSecurityDescriptor",), descriptor=_OWNER_AND_DACL), SAMPLE))
+    sampled, closed, secret, example = len(entries), 0, Counter[str](), ""
+    for entry in entries:
+        try:
+            attributes = mapping_rights.hidden(SecurityDescriptor.parse(entry.raw("nTSecurityDescriptor") or b""), token) if token else None
+        except FormatError:
+            attributes = None
+        if attributes is None:
+            closed += 1
+            continue
+        secret.update(attributes)
+        example = example or (entry.dn if attributes else "")
+    if secret:
+        counts = ", ".join(f"{attribute} of {count}" for attribute, count in sorted(secret.items()))
+        text = f"Of {sampled} accounts, the account that looks may not read {counts}, such as {example}; what they have is not seen."
+        yield unknown(name, text, right=f"Read {', '.join(sorted(secret))}", hidden=dict(secret))
+    if closed:
+        text = f"Of {sampled} accounts, the permissions of {closed} cannot be read, and so not whether all that they have is seen."
+        yield unknown(name, text, right="Read Permissions")
 
 
 # --- privileged accounts ---
