@@ -196,7 +196,7 @@ def test_a_child_tells_what_would_change_and_changes_nothing(observed):
     document = seen(observed / "seen")
     assert not (observed / "file").exists()
     found = document["facts"]["findings"]
-    assert [(entry["host"], entry["object"]) for entry in found] == [(host, f"{observed}/file") for host in ("good", "broken")]
+    assert sorted((entry["host"], entry["object"]) for entry in found) == [(host, f"{observed}/file") for host in ("broken", "good")]
     assert found[0]["after"] == "wanted\n"
     assert [(entry["host"], entry["status"]) for entry in document["facts"]["failures"]] == [("broken", "failed")]
     assert (observed / "seen/drift.log").stat().st_mode & 0o077 == 0
