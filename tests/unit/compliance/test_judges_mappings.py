@@ -199,7 +199,7 @@ CASES: dict[str, list[Any]] = {
 }
 """By control: account, the worst verdict ("" for none), evidence of the first that did not pass, a part of its message, NTAuth."""
 
-STREAMED = {control.id: control for control in load().of("domain", "account")}
+STREAMED = {control.id: control for control in load().of("domain", "accounts")}
 
 
 def fed(control: str, account: Account, authorities: Any) -> Result:

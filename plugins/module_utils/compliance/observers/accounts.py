@@ -38,7 +38,8 @@ from ansible_collections.certlogon.core.plugins.module_utils.libraries import x5
 OPTIONS: Mapping[str, Any] = {}
 FACTS = ("accounts", "privileged_accounts")
 
-STREAM = "account"
+STREAM = "accounts"
+"""Which is the name of the fact, too, that says whether it was read."""
 PEOPLE = "(sAMAccountType=805306368)"
 """Users, by an attribute of another property set than what may be hidden: with Public-Information, objectClass is too."""
 
@@ -64,7 +65,7 @@ _OWNER_AND_DACL = 0x5
 
 
 def observe(directory: Directory, params: Mapping[str, Any], observation: Observation) -> None:
-    """`accounts`: how many were seen, after all controls of the stream `account` judged them. `privileged_accounts`: user accounts that
+    """`accounts`: how many were seen, after all controls of the stream `accounts` judged them. `privileged_accounts`: user accounts that
     AdminSDHolder protects, each with who can write its mappings."""
     try:
         observation.set("privileged_accounts", privileged(directory))
