@@ -136,3 +136,22 @@ def test_any_bytes_are_refused_or_come_back(data: bytes) -> None:
     edited = preferences.edit(found, [START], now=NOW)
     assert START in preferences.parse(edited.data).services()
     assert preferences.edit(edited, [START], now=NOW) is edited
+
+
+@pytest.mark.parametrize(
+    ("data", "effects"),
+    [
+        (REAL, [(ServicePreference("WinRM", "automatic", "start"), True)]),
+        (
+            REAL.replace(b'<FilterGroup bool="AND" not="0" name="CORP\\Card users"/>', b""),
+            [(ServicePreference("WinRM", "automatic", "start"), False)],
+        ),
+        (REAL.replace(b"<NTService clsid", b'<NTService disabled="1" clsid'), []),
+        (REAL.replace(b"<NTServices clsid", b'<NTServices disabled="1" clsid'), []),
+        (preferences.edit(preferences.new(), [START], now=NOW).data, [(START, False)]),
+    ],
+)
+def test_effects_are_those_switched_on_and_say_whether_they_are_targeted(
+    data: bytes, effects: list[tuple[ServicePreference, bool]]
+) -> None:
+    assert preferences.parse(data).effects() == effects

@@ -7,8 +7,6 @@ from dataclasses import replace
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ansible_collections.certlogon.core.plugins.module_utils.directory.security import Ace, Acl, SecurityDescriptor, Sid
 from ansible_collections.certlogon.core.plugins.module_utils.group_policy import policy_claims, registry_pol
@@ -29,6 +27,11 @@ from ansible_collections.certlogon.core.plugins.module_utils.group_policy.result
     out_of_order,
     visible,
 )
+
+pytest.importorskip("hypothesis", reason="property tests need hypothesis")
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 DOMAIN = "DC=corp,DC=example"
 SITE = "CN=Hall,CN=Sites,CN=Configuration,DC=corp,DC=example"
