@@ -127,9 +127,9 @@ def reduced(chain: Words, most: Mapping[str, int]) -> tuple[list[Words], list[Wo
         if rest:
             key = f"more {kind}"
             worst = min((node["status"] for node in rest), key=STATES.index)
-            bad = sum(node["status"] != "pass" for node in rest)
-            detail = f"{bad} of them not in order" if bad else "all in order"
-            nodes.append({"id": key, "kind": kind, "label": f"and {len(rest):,} more", "detail": detail, "status": worst})
+            number = sum(map(_stands_for, rest))
+            detail = "all in order" if worst == "pass" else "the worst of them"
+            nodes.append({"id": key, "kind": kind, "label": f"and {number:,} more", "detail": detail, "status": worst})
             instead |= {node["id"]: key for node in rest}
     there = {node["id"] for node in nodes}
     edges: dict[tuple[str, str], Words] = {}
@@ -142,6 +142,12 @@ def reduced(chain: Words, most: Mapping[str, int]) -> tuple[list[Words], list[Wo
             edges[ends] = {**edge, "from": ends[0], "to": ends[1]}
     # broken links last: they are drawn above the others
     return nodes, sorted(edges.values(), key=lambda edge: -STATES.index(edge["status"]))
+
+
+def _stands_for(node: Words) -> int:
+    """How many things a node is: one, or as many as it counts itself ("12 more templates", whose id names none)."""
+    found = re.match(r"(\d+) more ", node["label"]) if node["id"].endswith("/") else None
+    return int(found[1]) if found else 1
 
 
 def _layers(nodes: Sequence[Words], edges: Sequence[Words]) -> dict[str, int]:
