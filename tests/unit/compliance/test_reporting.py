@@ -43,7 +43,7 @@ def look(folder, accounts=()):
         observation.set(name, value)
     lines = []
     stream = Stream(
-        reporting.load().of("domain", "accounts"),
+        reporting.load().of("domain", "account"),
         Facts(CORP, {}, None),
         {},
         lambda control, verdict: lines.append(json.dumps({"control": control.id, **asdict(verdict)})),
