@@ -24,7 +24,7 @@ LETTERS = 8
 _WELL_KNOWN = frozenset(
     name.strip()
     for name in """
-    admin users; administrator; administrators; aia; anonymous; anonymous logon; authenticated users; builtin; cdp;
+    admin users; administrator; administrators; aia; anonymous; anonymous logon; authenticated users; builtin; cards; cdp;
     cert publishers; certenroll; certificate templates; certification authorities; certsrv; com; computers; configuration;
     default domain controllers policy; default domain policy; default-first-site-name; domain admins; domain computers;
     domain controllers; domain guests; domain users; enrollment services; enterprise admins; enterprise domain controllers;
