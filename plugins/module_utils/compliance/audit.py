@@ -115,7 +115,7 @@ def all_findings(
                 yield from ((words, result["target"], finding) for finding in result["findings"])
                 continue
             control, seen = controls[words["id"]], by_target[Target(**result["target"])]
-            listed = next(found.verdicts for found in seen.results(controls) if found.control is control)
+            listed = [verdict for found in seen.results(controls) if found.control is control for verdict in found.verdicts]
             for verdict in audited.of_annex(seen, control, listed):
                 yield words, result["target"], audited.finding(control, seen.target, verdict)
 

@@ -29,7 +29,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.group_policy.result
 )
 
 Parameters = Mapping[str, Any]
-Accepts = Callable[[str | None], bool]
+Accepts = Callable[[str | None], bool]  # pylint: disable=unsupported-binary-operation  # judged for Python 3.8
 Looked = tuple[Words, ResultantSet]
 
 _WINLOGON = r"Software\Microsoft\Windows NT\CurrentVersion\Winlogon"

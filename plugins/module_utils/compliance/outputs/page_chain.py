@@ -174,7 +174,7 @@ class _Drawing:
     @classmethod
     def of(cls, nodes: Sequence[Words], edges: Sequence[Words]) -> _Drawing:
         place = _layers(nodes, edges)
-        layers: list[list[Box]] = [[] for _ in range(max(place.values(), default=-1) + 1)]
+        layers: list[list[Box]] = [[] for _layer in range(max(place.values(), default=-1) + 1)]
         boxes = {}
         for node in nodes:
             boxes[node["id"]] = Box(node, place[node["id"]])

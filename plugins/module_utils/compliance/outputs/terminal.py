@@ -106,10 +106,10 @@ def _families(page: _Page, report: Report) -> None:
         counts = about["counts"]
         score = about["score"]
         figure = "    -" if score is None else f"{score:5.1f}"
-        bar = " " * _BAR if score is None else ("#" * int(score / 100 * _BAR)).ljust(_BAR, ".")
+        filled = " " * _BAR if score is None else ("#" * int(score / 100 * _BAR)).ljust(_BAR, ".")
         worst = "fail" if counts["fail"] else "unknown" if counts["unknown"] else "pass"
         shown = ", ".join(f"{counts[status]} {word}" for status, word in _WORDS[:2] if counts[status])
-        page.line(f"  {plain(about['title'])[:room]:{room}}  {figure}  {page.paint(bar, worst)}  {shown}")
+        page.line(f"  {plain(about['title'])[:room]:{room}}  {figure}  {page.paint(filled, worst)}  {shown}")
 
 
 def _failing(page: _Page, report: Report) -> None:
