@@ -18,7 +18,7 @@ import pytest
 
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.catalogue import load
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.judging import Result, judge
-from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import Facts
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import Facts, Target
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observation import Observation
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observation import load as load_observation
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observers.domain_controllers import (
@@ -79,8 +79,10 @@ def look(folder: Path) -> dict[str, Any]:
     return {"name": "Look", "certlogon.core.compliance_authority": {"folder": str(folder), "name": NAME}}
 
 
-def judged(seen: Observation) -> dict[str, Result]:
-    facts = Facts(seen.target, seen.facts, datetime.fromisoformat(seen.at), error=seen.error)
+def judged(seen: Observation, **others: Any) -> dict[str, Result]:
+    now = datetime.fromisoformat(seen.at)
+    beside = [Facts(Target(kind, f"other {kind}"), facts, now) for kind, facts in others.items()]
+    facts = Facts(seen.target, seen.facts, now, beside, error=seen.error)
     return {result.control.id: result for result in judge(load().of(seen.target.kind), facts, {})}
 
 
@@ -108,9 +110,11 @@ def test_a_good_ca(host: Any, on_ca1: Callable[..., Any], tmp_path: Path) -> Non
     assert "PRIVATE KEY" not in Path(done["observation"]).read_text()
 
 
-def test_a_spoilt_ca(host: Any, on_ca1: Callable[..., Any], tmp_path: Path) -> None:
-    """By the modules that set it well, in check mode's opposite: exactly what was spoilt is found."""
-    done = on_ca1([authority_task(host, **SPOILT), web_task("merged", site="Default Web Site", **SPOILT_WEB), look(tmp_path)])
+def test_a_spoilt_ca_that_stops(host: Any, on_ca1: Callable[..., Any], tmp_path: Path) -> None:
+    """By the modules that set it well: exactly what was spoilt is found."""
+    web = web_task("merged", site="Default Web Site", **SPOILT_WEB)
+    stop = {"ansible.windows.win_service": {"name": "CertSvc", "state": "stopped"}}
+    done = on_ca1([authority_task(host, **SPOILT), web, look(tmp_path), stop, {**look(tmp_path / "stopped"), "name": "Look again"}])
     results = judged(load_observation(Path(done.task("Look")["observation"])))
     assert of(results, "fail") == {
         "authority-esc6",
@@ -128,11 +132,8 @@ def test_a_spoilt_ca(host: Any, on_ca1: Callable[..., Any], tmp_path: Path) -> N
     assert results["authority-esc8"].verdicts[0].evidence["token_checking"] == "Allow"
     assert results["authority-esc7"].verdicts[0].subject.endswith("Authenticated Users")
 
-
-def test_a_stopped_ca(host: Any, on_ca1: Callable[..., Any], tmp_path: Path) -> None:
-    """What the service would have to say is unknown, and the registry still speaks."""
-    stop = {"ansible.windows.win_service": {"name": "CertSvc", "state": "stopped"}}
-    results = judged(load_observation(Path(on_ca1([stop, look(tmp_path)]).task("Look")["observation"])))
+    # what the service would have to say is unknown now, and the registry still speaks
+    results = judged(load_observation(Path(done.task("Look again")["observation"])))
     assert {"authority-running", "authority-esc6"} <= of(results, "fail")
     assert results["authority-crl-newest"].status == "unknown"
     assert "CertSvc does not run" in results["authority-crl-newest"].verdicts[0].message
@@ -149,21 +150,27 @@ def served(port: int, *options: str) -> str:
     return found.partition("=")[2].strip().replace(":", "").lower()
 
 
-def observed(host: Host, folder: Path) -> Observation:
-    """As the module does, in this process."""
-    spec = DomainControllerObservation.argument_spec()
-    params = {name: option.get("default") for name, option in spec.items()} | {"folder": str(folder), "name": "dc1.corp.example"}
-    result = run(DomainControllerObservation(host), params, check_mode=False, warn=print)
-    return load_observation(Path(result["observation"]))
+def over_ssh(lab: Any) -> Host:
+    """The script as SSH would run it."""
 
-
-def test_a_domain_controller(lab: Any, tmp_path: Path) -> None:
     def ask(question: str, asked: Any) -> Mapping[str, Any]:
         asked.ask("ssh", "domain_controller_state")
         found: Mapping[str, Any] = json.loads(lab.run("dc1", "python3", "-", question, stdin=program()).stdout)
         return found
 
-    seen = observed(Host(SAMBA, ask, "root"), tmp_path)
+    return Host(SAMBA, ask, "root")
+
+
+def observed(host: Host, folder: Path, **options: Any) -> Observation:
+    """As the module does, in this process."""
+    spec = DomainControllerObservation.argument_spec()
+    params = {name: option.get("default") for name, option in spec.items()} | {"folder": str(folder), "name": "dc1.corp.example"} | options
+    result = run(DomainControllerObservation(host), params, check_mode=False, warn=print)
+    return load_observation(Path(result["observation"]))
+
+
+def test_a_domain_controller(lab: Any, tmp_path: Path) -> None:
+    seen = observed(over_ssh(lab), tmp_path)
     facts = seen.facts
     assert facts["ldaps"]["leaf"]["sha256"] == served(636)
     assert facts["starttls"]["leaf"]["sha256"] == served(389, "-starttls", "ldap")
@@ -176,6 +183,25 @@ def test_a_domain_controller(lab: Any, tmp_path: Path) -> None:
     # the KDC is Samba's own way until role domain_controller_certificates sets it up
     assert results["dc-esc10-binding"].status == "unknown"
     assert set(seen.asked) == {"ldap bind", "ldap search", "tls handshake", "kerberos AS-REQ", "ssh domain_controller_state"}
+
+
+def test_a_kdc_that_is_spoilt(host: Any, tmp_path: Path) -> None:
+    """Its configuration is another file here, which samba never reads: nothing of the lab changes."""
+    settings = """[kdc]
+    enable-pkinit = no
+    pkinit_identity = FILE:/etc/samba/tls/dc.pem,/etc/samba/tls/dc.key
+    pkinit_anchors = FILE:/etc/samba/tls/ca.pem
+    pkinit_revoke = FILE:/run/elsewhere.crl.pem
+"""
+    host.run("dc1", "sh", "-c", "cat > /run/spoilt.conf", stdin=settings)
+    seen = observed(over_ssh(host), tmp_path, krb5_conf="/run/spoilt.conf")
+    domain = {"domain": {"dns": "corp.example"}, "stores": {"ntauth": [], "root": []}, "pki_certificates": {}}
+    results = judged(seen, domain=domain)
+    messages = {name: [verdict.message for verdict in results[name].verdicts] for name in of(results, "fail")}
+    assert "not switched on" in messages["dc-kdc-takes-cards"][0]
+    assert all("does not ask the CRL of" in message for message in messages["dc-kdc-crls"])
+    assert "not in NTAuthCertificates" in messages["dc-kdc-authorities"][0]
+    host.run("dc1", "rm", "/run/spoilt.conf")
 
 
 def test_a_domain_controller_whose_host_says_nothing(lab: Any, tmp_path: Path) -> None:
