@@ -332,7 +332,7 @@ CASES: dict[str, list[Case]] = {
     "policy-removal-behaviour": [
         case("pass"),
         case("pass", undeclared),
-        case("fail", undeclared, without, evidence={"is": ["not configured"], "wanted": ["disconnect", "force logoff", "lock"]}),
+        case("fail", undeclared, without, evidence={"is": ["not configured"], "wanted": ["force logoff", "lock"]}),
         case("fail", emptied("registry_values"), says="do not get lock"),
         case("unknown", WMI),
     ],
