@@ -9,6 +9,10 @@ import subprocess
 import pytest
 import requests
 
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.outputs import page
+from ansible_collections.certlogon.core.tests.unit.compliance import page_samples
+from lab.browser import visit
+
 INNER = "http://10.84.0.10/"
 
 
@@ -56,6 +60,15 @@ def test_the_user_has_what_a_tunnel_and_a_browser_need(vpn_lab):
     assert len(found) == len(programs)
     vpn_lab.run("client1", "test", "-c", "/dev/net/tun")
     assert "softhsm2" in vpn_lab.run("client1", "p11-kit", "list-modules").stdout
+
+
+def test_the_compliance_report_opens_in_the_users_browser(vpn_lab):
+    """Also where this machine has no Chromium; the rest is in unit/compliance/test_page_in_browser.py."""
+    vpn_lab.run("client1", "tee", "/run/report.html", stdin=page.render(page_samples.ordinary()))
+    seen = visit(vpn_lab, "file:///run/report.html")
+    vpn_lab.run("client1", "rm", "/run/report.html")
+    assert (seen.title, seen.error) == ("corp.example: 5 controls fail", "")
+    assert "Score by family" in seen.text and "Show all" in seen.text, "its style and its script count"
 
 
 def test_a_host_comes_back_after_a_power_cut(vpn_lab):
