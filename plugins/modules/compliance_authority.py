@@ -41,7 +41,7 @@ options:
     default: ""
   parameters:
     description:
-      - Figures of controls that differ from the catalogue's, by control. What this module looks at needs none.
+      - Figures of controls that differ from the catalogue's, by control. Only O(issued) needs them, which is judged while it is read.
     type: dict
     default: {}
   backup_path:

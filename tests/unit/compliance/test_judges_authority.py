@@ -169,7 +169,26 @@ STANDALONE = {**GOOD["ca"], "type": "standalone_root", "enterprise": False, "roo
 UNPATCHED = {"name": "Microsoft Windows Server 2022 Standard", "build": "20348", "revision": 887}
 NO_FLAG = {"value": 0x441, "flags": ["enforce_encrypted_admin"]}
 
+SERVICES: Words = {
+    "domain": {"dns": "corp.example"},
+    "enrollment_services": [{"name": "Corp Issuing CA", "host": "ca1.corp.example", "templates": ["Card"]}],
+}
+
 CASES: dict[str, list[Case]] = {
+    "authority-looked-at": [
+        Case(SERVICES, "pass", others={"certification_authority": GOOD}),
+        Case(SERVICES, "unknown", "nothing is known of its host ca1.corp.example", {"dNSHostName": "ca1.corp.example"}),
+        Case(SERVICES, "unknown", "nothing is known", others={"certification_authority": unread("ca")}),
+        Case(
+            {**SERVICES, "enrollment_services": []},
+            "fail",
+            "does not offer this enterprise CA",
+            {"host": "ca1.corp.example"},
+            others={"certification_authority": GOOD},
+        ),
+        Case({**SERVICES, "enrollment_services": []}, "not_applicable", others={"certification_authority": of(ca=STANDALONE)}),
+        Case({}, "unknown", "enrollment_services"),
+    ],
     "authority-esc6": [
         passing(),
         Case(

@@ -41,6 +41,31 @@ def _name(facts: Facts) -> str:
     return f"CA {facts['ca']['name']}"
 
 
+# ---- all there are
+
+
+def looked_at(facts: Facts, _parameters: Parameters) -> Verdicts:
+    """For each CA that the directory offers, whether its host was looked at; and whether the directory offers each that was."""
+    seen = {str(other["ca"]["name"]).casefold(): other for other in facts.others("certification_authority") if other.read("ca")}
+    offered = {str(one["name"]).casefold(): one for one in facts["enrollment_services"]}
+    for name, one in offered.items():
+        evidence = {"dNSHostName": one["host"], "certificateTemplates": len(one["templates"])}
+        if name in seen:
+            yield passed(f"CA {one['name']}", **evidence)
+        else:
+            yield unknown(
+                f"CA {one['name']}",
+                f"nothing is known of its host {one['host']}: it is not in the inventory, or did not answer",
+                **evidence,
+            )
+    ending = f".{facts['domain']['dns']}".casefold()
+    for name, other in seen.items():
+        if name not in offered and other["ca"]["enterprise"] and str(other["ca"]["fqdn"]).casefold().endswith(ending):
+            yield failed(
+                f"CA {other['ca']['name']}", "The directory does not offer this enterprise CA, so nobody finds it", host=other["ca"]["fqdn"]
+            )
+
+
 # ---- who may what
 
 
