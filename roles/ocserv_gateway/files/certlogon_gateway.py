@@ -499,7 +499,7 @@ def run(settings: dict[str, Any], options: argparse.Namespace) -> tuple[int, dic
     if missing:
         code = 2
         log(f"on no CRL that this gateway uses: {', '.join(missing)}")
-    outcome: dict[str, Any] = {"sessions_ended": [], "sessions_cut": [], "service": ""}
+    outcome: dict[str, Any] = {"sessions_ended": [], "sessions_cut": [], "service": "", "wrong": ""}
     if server.ready():
         closed = settings["without_crl"] == "stop" and not wanted["trust.pem"]
         action = server.needed(closed) if options.command != "status" else ""
@@ -513,12 +513,12 @@ def run(settings: dict[str, Any], options: argparse.Namespace) -> tuple[int, dic
             if lost or (settings["prove_again"] and (interrupted or any(one.get("grown") for one in results))):
                 outcome["sessions_cut"] = server.prove_again()
             outcome["sessions_ended"] = server.end(options.user)
+            if not wrong and not closed and not server.pid():
+                wrong = f"ocserv does not run; {'journalctl -u ocserv' if settings['systemd'] else settings['log']} says why"
             if wrong:
                 log(wrong)
-                code = 2
+                code, outcome["wrong"] = 2, wrong
         changes += [f"ocserv: {action}"] if action else []
-        if write and not closed and not server.pid():
-            code = 2
     changes += [f"session of {user}" for user in outcome["sessions_ended"]]
     shown = [{name: value for name, value in one.items() if name not in ("serials", "pem", "grown")} for one in results]
     report = {

@@ -8,6 +8,7 @@ import base64
 import importlib.util
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -287,6 +288,34 @@ def test_sessions_are_cut_also_after_a_run_that_died_with_the_new_crl_in_place(
     done.clear()
     gateway.run()
     assert done == []
+
+
+@pytest.mark.parametrize(
+    ("needed", "refusal", "pid", "systemd", "wrong"),
+    [
+        ("reload", "", 1, False, ""),
+        ("reload", "line 3: unknown option", 1, False, "ocserv refuses its configuration .*: line 3: unknown option; it was left as it is"),
+        ("start", "no certificate", 0, False, "ocserv refuses its configuration .*: no certificate; it was left as it is"),
+        ("", "", 0, False, "ocserv does not run; .*none says why"),
+        ("", "", 0, True, "ocserv does not run; journalctl -u ocserv says why"),
+    ],
+)
+def test_the_report_says_what_is_wrong_with_ocserv_itself(
+    gateway: Gateway, ca: Authority, monkeypatch: pytest.MonkeyPatch, needed: str, refusal: str, pid: int, systemd: bool, wrong: str
+) -> None:
+    """Beside the exit code, which is the same for a CA that is shut out: the role fails for the one and not for the other."""
+    gateway.further = {"done": [], "systemd": systemd}
+    monkeypatch.setattr(keeper, "Server", Running)
+    for name, value in {"needed": needed, "tested": refusal, "pid": pid, "wait": "", "note": None}.items():
+        monkeypatch.setattr(Running, name, lambda _self, *_arguments, value=value: value)
+    shut_out, report = gateway.run("apply")
+    assert shut_out == 2 and re.fullmatch(wrong, report["wrong"])
+    gateway.offer(ca.crl(5))
+    gateway.run()
+    code, report = gateway.run("apply")
+    assert re.fullmatch(wrong, report["wrong"]), report["wrong"]
+    assert code == (2 if wrong else 0)
+    assert json.loads((gateway.folder / "status.json").read_text())["wrong"] == report["wrong"]
 
 
 def test_nobody_else_can_keep_it_from_running_by_a_lock(gateway: Gateway) -> None:
