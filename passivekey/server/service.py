@@ -17,7 +17,7 @@ from passivekey.protocol.errors import Refused
 from passivekey.server.accounts import Account, Directory
 from passivekey.server.audit import Audit
 from passivekey.server.keyring import Keyring
-from passivekey.server.store import Conflict, Device, Store, Transaction
+from passivekey.server.store import FLOOR, Conflict, Device, Store, Transaction
 
 NONCE_LIFE = 120
 CHALLENGE_LIFE = 120
@@ -352,7 +352,7 @@ class Service:
         return Admitted(account, found.id, token)
 
     def _begin_session(self, transaction: Transaction, device: Device, site: str, counter: int) -> str:
-        if not transaction.accept(device.id, "web", counter, site):
+        if self._forgotten(transaction, counter) or not transaction.accept(device.id, "web", counter, site):
             raise Refused("unauthenticated", "the code was used already")
         token = messages.text(secrets.token_bytes(32))
         transaction.add_session(token, device.id, site, self.now)
@@ -417,7 +417,8 @@ class Service:
 
     def _accept(self, device: Device, counter: int, transaction: Transaction) -> bool:
         found = transaction.device(device.id)
-        done = found is not None and found.state == "active" and transaction.accept(device.id, "radius", counter)
+        good = found is not None and found.state == "active" and not self._forgotten(transaction, counter)
+        done = good and transaction.accept(device.id, "radius", counter)
         if done:
             transaction.saw(device.id, self.now, _drift(counter, self.now))
         return done
@@ -445,6 +446,12 @@ class Service:
             except Conflict:
                 continue
         raise Refused("unavailable", "too many requests for the same thing at once")
+
+    @staticmethod
+    def _forgotten(transaction: Transaction, counter: int) -> bool:
+        """Whether the step may have been accepted in a time that a restored database knows nothing of (a step of the future included)."""
+        floor = transaction.number(FLOOR)
+        return bool(floor) and counter <= codes.counter_at(floor) + 1 + codes.MOST_DRIFT
 
     def _device(self, transaction: Transaction, device: str) -> Device:
         found = transaction.device(device)

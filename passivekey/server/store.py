@@ -103,6 +103,12 @@ failures = sa.Table(
     sa.Column("until", sa.BigInteger, nullable=False),
 )
 
+SAVED = (accounts, devices, certificates, seeds, accepted, failures)
+"""What a backup holds, in the order of their references; sessions and tickets end with the database."""
+
+FLOOR = "refused-until"
+"""The number in `meta`: codes of this time and earlier are refused, after a restore."""
+
 
 @dataclass(frozen=True)
 class Device:
@@ -338,6 +344,24 @@ class Transaction:
 
     def forgive(self, *who: str) -> None:
         self._do(sa.delete(failures).where(failures.c.who.in_(who)))
+
+    # ---- backups
+
+    def dump(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Every row that a backup holds."""
+        for table in SAVED:
+            for row in self._do(sa.select(table).order_by(*table.primary_key)):
+                yield table.name, dict(row._mapping)
+
+    def load(self, table: str, row: dict[str, Any]) -> None:
+        self._do(sa.insert(_metadata.tables[table]).values(**row))
+
+    def device_ids(self, *states: str) -> list[str]:
+        return [row.id for row in self._do(sa.select(devices.c.id).where(devices.c.state.in_(states)))]
+
+    def refuse_until(self, now: int) -> None:
+        """What was accepted since a backup was made is not known: no code of until now is accepted any more."""
+        self.set_number(FLOOR, now)
 
     # ---- numbers, and what is over
 
