@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: drift
 short_description: Writes what a run in check mode would change as findings
-author: certlogon contributors
+author: certlogon contributors (@certlogon)
 version_added: 0.4.0
 description:
   - Notes every object that a task in check mode would change, with its difference, and every host and task that could not be judged, and

@@ -355,7 +355,7 @@ def kdc_settings(text: str) -> dict[str, str]:
         if heading:
             section = heading.group(1)
         elif section == "kdc" and "=" in line and not line.strip().startswith(("#", ";")):
-            name, _, value = line.partition("=")
+            name, _equals, value = line.partition("=")
             found.setdefault(name.strip().replace("-", "_").lower(), value.strip())
     return found
 
