@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`passivekey-agent`: enrolls this user on this workstation, makes codes and cookies, and says how things are."""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import contextlib
+import datetime
+import getpass
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from passivekey.agent import enrollment, state
+from passivekey.agent.client import Server, ServerError
+from passivekey.agent.container import ContainerError
+from passivekey.agent.secret_store import FileStore, PlatformStore, SecretStore, SecretStoreError
+
+SETTINGS = (Path("/etc/passivekey/agent.conf"), Path(os.environ.get("PROGRAMDATA", "C:/ProgramData")) / "PassiveKey/agent.conf")
+
+
+class NotSetUp(Exception):
+    """The administrator has not said where the server is."""
+
+
+def settings(arguments: argparse.Namespace) -> dict[str, str]:
+    """origin, ca_file and store: of the command line, else of the machine's file (section [agent])."""
+    read = configparser.ConfigParser()
+    read.read([path for path in SETTINGS if path.is_file()], encoding="utf-8")
+    found = dict(read["agent"]) if read.has_section("agent") else {}
+    found |= {name: value for name in ("origin", "ca_file", "store") if (value := getattr(arguments, name, None))}
+    if not found.get("origin", "").startswith("https://"):
+        raise NotSetUp(f"no server: set origin = https://… in section [agent] of {SETTINGS[sys.platform == 'win32']}, or give --origin")
+    return found
+
+
+def agent_of(arguments: argparse.Namespace) -> enrollment.Agent:
+    given, places = settings(arguments), state.Places.of_user()
+    store: SecretStore = FileStore(places.folder / "secrets") if given.get("store") == "file" else PlatformStore()
+    asking = ask_password if sys.stdin.isatty() and not getattr(arguments, "quiet", False) else enrollment.nobody
+    return enrollment.Agent(places, store, Server(given["origin"], given.get("ca_file")), socket.gethostname()[:64], asking, warn)
+
+
+def ask_password() -> tuple[str, str] | None:
+    name = input(f"Name in the domain [{getpass.getuser()}]: ") or getpass.getuser()
+    return name, getpass.getpass("Password: ")
+
+
+def warn(text: str) -> None:
+    print(f"passivekey: {text}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def alone(places: state.Places) -> Iterator[bool]:
+    """Whether no other agent of this user is at it now."""
+    places.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with places.lock.open("a") as file:
+        try:
+            if os.name == "posix":
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            else:
+                import msvcrt
+
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]  # of Windows only
+        except OSError:
+            yield False
+            return
+        yield True
+
+
+def enroll(arguments: argparse.Namespace) -> int:
+    """Enroll this user on this workstation, or finish, or renew; nothing where all is well."""
+    agent = agent_of(arguments)
+    with alone(agent.places) as mine:
+        if not mine:
+            return 0
+        content = agent.bring_up()
+        agent.policy(content)
+    if not arguments.quiet:
+        print(f"active: device {content.device}")
+    return 0
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """Say how things are."""
+    found = state.read(state.Places.of_user())
+    if found is None:
+        print("not enrolled")
+        return 1
+    ends = datetime.datetime.fromtimestamp(found.expires, datetime.timezone.utc)
+    print(f"device {found.device} at {found.origin}, certificate until {ends:%Y-%m-%d}")
+    return 0
+
+
+def code(arguments: argparse.Namespace) -> int:
+    """Print the code for a VPN, and how long it is good."""
+    content = agent_of(arguments).load()
+    if content is None:
+        warn("not enrolled on this workstation; run: passivekey-agent enroll")
+        return 1
+    value, seconds = enrollment.code(content)
+    print(value if arguments.plain else f"{value}  (good for {seconds} s)")
+    return 0
+
+
+def cookies(arguments: argparse.Namespace) -> int:
+    """Print the cookies for all sites as JSON, as the browser's extension asks for them."""
+    agent = agent_of(arguments)
+    content = agent.load()
+    if content is None:
+        warn("not enrolled on this workstation; run: passivekey-agent enroll")
+        return 1
+    policy = enrollment.kept_policy(agent.places, content) or agent.policy(content)
+    print(json.dumps({"interval": policy["interval"], "cookies": enrollment.cookies(content, policy)}))
+    return 0
+
+
+def retire(arguments: argparse.Namespace) -> int:
+    """Revoke this device, and forget its keys."""
+    agent_of(arguments).retire()
+    print("retired")
+    return 0
+
+
+def native(arguments: argparse.Namespace) -> int:
+    """Answer the browser's extension (native messaging)."""
+    from passivekey.agent import native_host
+
+    native_host.serve(agent_of(arguments), sys.stdin.buffer, sys.stdout.buffer)
+    return 0
+
+
+def hotkey(arguments: argparse.Namespace) -> int:
+    """Type the code at the hotkey (X11)."""
+    from passivekey.agent import hotkey_x11
+
+    agent = agent_of(arguments)
+    return hotkey_x11.serve(agent, arguments.keys)
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser("passivekey-agent", description=__doc__)
+    top.add_argument("--origin", help="the server, such as https://passivekey.corp.example")
+    top.add_argument("--ca-file", help="what the server's certificate is verified by, else the system's store")
+    top.add_argument("--store", choices=("platform", "file"), help="where the container's passphrase is kept; a file is the weakest")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(function: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        found = commands.add_parser(function.__name__, help=(function.__doc__ or "").split(";")[0], description=function.__doc__)
+        found.set_defaults(function=function)
+        return found
+
+    command(enroll).add_argument("--quiet", action="store_true", help="ask nothing, say nothing but errors")
+    command(code).add_argument("--plain", action="store_true", help="the code alone, for programs")
+    command(hotkey).add_argument("--keys", default="ctrl+shift+o")
+    for function in (status, cookies, retire, native):
+        command(function)
+    return top
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    arguments = parser().parse_args(given)
+    try:
+        done: int = arguments.function(arguments)
+        return done
+    except (NotSetUp, ServerError, ContainerError, SecretStoreError) as error:
+        warn(str(error))
+        return 1

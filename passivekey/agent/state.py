@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the check at logon needs to know, without any secret: where things are, and until when all is well.
+
+Imports nothing but the standard library's light parts; `logon` exits by it in tens of milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where one user's things are on this workstation."""
+
+    folder: Path
+
+    @classmethod
+    def of_user(cls) -> Places:
+        """PASSIVEKEY_HOME, else the platform's place for a program's data of a user, which does not roam."""
+        given = os.environ.get("PASSIVEKEY_HOME")
+        if given:
+            return cls(Path(given))
+        if sys.platform == "win32":
+            return cls(Path(os.environ["LOCALAPPDATA"]) / "PassiveKey")
+        return cls(Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "passivekey")
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state.json"
+
+    @property
+    def container(self) -> Path:
+        return self.folder / "container"
+
+    @property
+    def policy(self) -> Path:
+        return self.folder / "policy.jws"
+
+    @property
+    def lock(self) -> Path:
+        return self.folder / "lock"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "agent.log"
+
+
+@dataclass(frozen=True)
+class State:
+    """Of an active device: when its certificate is to be renewed, and when it ends (seconds since 1970)."""
+
+    device: str
+    origin: str
+    renew_at: int
+    expires: int
+    format: int = FORMAT
+
+    def well(self, now: float) -> bool:
+        return now < self.renew_at
+
+
+def read(places: Places) -> State | None:
+    """None where there is none, or none that can be understood; then all of it is looked at."""
+    try:
+        words = json.loads(places.state.read_text(encoding="utf-8"))
+        found = State(**words)
+    except (OSError, ValueError, TypeError):
+        return None
+    return found if found.format == FORMAT and places.container.exists() else None
+
+
+def write(places: Places, state: State) -> None:
+    temporary = places.state.with_suffix(".new")
+    temporary.write_text(json.dumps(asdict(state)), encoding="utf-8")
+    temporary.replace(places.state)
+
+
+def all_is_well(places: Places) -> bool:
+    found = read(places)
+    return found is not None and found.well(time.time())
