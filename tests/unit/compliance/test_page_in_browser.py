@@ -50,7 +50,7 @@ def folder(tmp_path_factory):
 def tab(tmp_path_factory):
     home = tmp_path_factory.mktemp("browser")
     environment = {"PATH": PATH, "HOME": str(home), "LC_ALL": "C.UTF-8"}
-    deadline = browser.Deadline(120)
+    deadline = browser.Deadline(300)
     with contextlib.ExitStack() as stack:
         process = stack.enter_context(browser.chromium(home, environment, headless=True))
         tab = stack.enter_context(browser.Page(browser.port(home, process, deadline), deadline))
