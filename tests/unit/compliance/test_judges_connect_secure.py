@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.certlogon.core.plugins.module_utils.compliance import read_only
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.appliance_observation import ApplianceObservation
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observation import Observation, load
-from ansible_collections.certlogon.core.plugins.module_utils.compliance.observers.connect_secure import FACTS
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.observers.connect_secure import FACTS, declared
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.table import Table
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.trusted_client_cas import TrustedClientCas
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
@@ -181,6 +181,7 @@ def below() -> Authority:
 
 
 PROBLEM = {"where": "config (gone.pem)", "problem": "gone.pem: no such file"}
+REFUSED = {"name": "?", "where": "realms (?)", "problem": "missing required arguments: name"}
 WEAK = authority("Weak CA")
 
 CASES: dict[str, list[Case]] = {
@@ -357,6 +358,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "appliance-certificate-server": [
         Case(facts(), "pass"),
+        Case(facts({"auth_servers": [REFUSED]}), "unknown", "cannot be taken"),
         Case(facts(auth_servers=[]), "fail", "no such server"),
         Case(facts(auth_servers=[LOCAL]), "fail", "of type local"),
         Case(
@@ -377,6 +379,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "appliance-realm-server": [
         Case(facts(), "pass"),
+        Case(facts({"realms": [REFUSED]}), "unknown", "cannot be taken"),
         Case(
             realm(authentication_server="System Local"),
             "fail",
@@ -424,6 +427,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "appliance-sign-in-policy": [
         Case(facts(), "pass"),
+        Case(facts({"sign_in_policies": [REFUSED]}), "unknown", "cannot be taken"),
         Case(facts(sign_in_policies=[]), "fail", "no such sign-in policy"),
         Case(facts(sign_in_policies=[{**POLICY, "enabled": False}]), "fail", "enabled: not as declared", {"declared": {"enabled": True}}),
         Case(facts(sign_in_policies=[{**POLICY, "realms": ["Users"]}]), "fail", "realms: not as declared"),
@@ -521,6 +525,19 @@ def test_what_is_there_is_read_by_get_alone(appliance: Any) -> None:
     }
     for control, status in judged_as.items():
         assert judged(control, Case(seen.facts, status)).status == status, control
+
+
+def test_what_is_declared_is_taken_as_the_modules_take_it() -> None:
+    """Inventories have numbers and switches as text, and leave out what has a default."""
+    given = {"certificate": {"content": authority().pem}, "crl_download_frequency": "2", "verify_trusted_client_ca": "no"}
+    rule = {"name": "All", "user_name": {"names": "alice"}, "stop": "yes"}
+    found = declared({"trusted_client_cas": [given], "realms": [{"name": "Cards", "role_mapping_rules": [rule]}, {"kind": "user"}]})
+    (one,) = found["trusted_client_cas"]
+    assert (one["sha256"], one["settings"]["crl_download_frequency"]) == (authority().sha256, 2)
+    assert one["settings"]["verify_trusted_client_ca"] is False and "verify_trusted_client_ca" in one["given"]
+    cards, broken = found["realms"]
+    assert cards["kind"] == "user" and cards["role_mapping_rules"][0]["user_name"] == {"test": "is", "names": ["alice"]}
+    assert cards["role_mapping_rules"][0]["stop"] is True and "name" in broken["problem"]
 
 
 def test_what_is_refused_is_unknown_and_the_rest_is_read(appliance: Any) -> None:

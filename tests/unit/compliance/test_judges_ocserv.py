@@ -333,7 +333,11 @@ def test_what_a_host_brings_becomes_facts(tmp_path: Path) -> None:
         cron="* * * * * root /usr/local/sbin/certlogon-gateway tick 2>&1\n",
         status="{",
     )
-    result, seen = observed(tmp_path, {"rc": 0, "stdout": f"Welcome to gw1\n{answer}\n"})
+    entry = {"certificate": {"content": one.pem}, "primary_cdp": "file:/tmp/x.crl", "crl_download_frequency": 0.5}
+    expected = {"trusted_client_cas": [entry], "device_certificate": {"pkcs12_passphrase": "TOPSECRET"}}
+    result, seen = observed(tmp_path, {"rc": 0, "stdout": f"Welcome to gw1\n{answer}\n"}, expected)
+    assert [found["sha256"] for found in seen.facts["expected"]["trusted_client_cas"]] == [one.sha256]
+    assert "TOPSECRET" not in json.dumps(seen.facts)
     assert result["asked"] == {"ssh ocserv_state": 1} and result["unread"] == ["tls_versions", "users_port"]
     assert (seen.account, seen.servers) == ("root", ["10.0.0.1"])
     configuration = seen.facts["configuration"]["is"]

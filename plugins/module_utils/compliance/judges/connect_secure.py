@@ -49,6 +49,17 @@ def _declared(facts: Facts, part: str) -> list[Any]:
     return found
 
 
+def _broken(facts: Facts, part: str, kind: str) -> Verdicts:
+    """Declared entries that their module would refuse."""
+    for entry in _declared(facts, part):
+        if "problem" in entry:
+            yield unknown(f"{kind} {entry['name']}", f"What is declared cannot be taken: {entry['problem']}")
+
+
+def _sound(facts: Facts, part: str) -> list[Any]:
+    return [entry for entry in _declared(facts, part) if "problem" not in entry]
+
+
 def _sure(facts: Facts, resource: str, *members: str) -> dict[str, Any]:
     """Evidence: how sure the lines of the table are that this was read by, the least sure counts; and whether a stand-in answered."""
     lines = facts["standings"].get(resource, {})
@@ -139,7 +150,7 @@ def strength(facts: Facts, _parameters: Parameters) -> Verdicts:
 
 def pending_requests(facts: Facts, _parameters: Parameters) -> Verdicts:
     """A request whose certificate is there already, or that nobody waits for, has a private key without an owner."""
-    declared = [entry.get("common_name", "").casefold() for entry in _declared(facts, "device_certificates")]
+    declared = [str(entry.get("common_name") or "").casefold() for entry in _declared(facts, "device_certificates")]
     there = {(one.certificate.common_name or "").casefold(): one for one in _devices(facts) if one.certificate.not_after > facts.now}
     sure = _sure(facts, "certificate_request", "subject")
     for words in facts["certificate_requests"]:
@@ -502,7 +513,8 @@ def _behind(facts: Facts, name: str, crl: Words, grace: float) -> str:
 def servers(facts: Facts, _parameters: Parameters) -> Verdicts:
     """Each declared one is there and is what is declared; templates of user names hold no unknown variable."""
     known = {one["name"].casefold(): one for one in facts["auth_servers"]}
-    for entry in _declared(facts, "auth_servers"):
+    yield from _broken(facts, "auth_servers", "authentication server")
+    for entry in _sound(facts, "auth_servers"):
         subject = f"authentication server {entry['name']}"
         have = known.get(entry["name"].casefold())
         kind = entry.get("type") or next((name for name in auth_servers.TYPES if entry.get(name) is not None), "")
@@ -546,7 +558,7 @@ def _realms(facts: Facts, kind: str) -> dict[str, Words]:
 
 def _each_realm(facts: Facts) -> Iterator[tuple[str, Words, Words | None, Words]]:
     """Each declared realm: its subject, what is declared, what there is, and what that is to become."""
-    for entry in _declared(facts, "realms"):
+    for entry in _sound(facts, "realms"):
         kind = entry.get("kind") or "user"
         have = _realms(facts, kind).get(entry["name"].casefold())
         given = _complete({**entry, "kind": kind})
@@ -572,6 +584,7 @@ def realm_restrictions(facts: Facts, _parameters: Parameters) -> Verdicts:
 
 
 def _realm_members(facts: Facts, members: Sequence[str], meaning: str) -> Verdicts:
+    yield from _broken(facts, "realms", "realm")
     for subject, entry, have, wanted in _each_realm(facts):
         asked = [name for name in members if entry.get(name) is not None]
         lines = [name for name in facts["standings"].get("user_realm", {}) if name.partition(".")[0] in asked]
@@ -590,6 +603,7 @@ def _realm_members(facts: Facts, members: Sequence[str], meaning: str) -> Verdic
 
 
 def role_mapping(facts: Facts, _parameters: Parameters) -> Verdicts:
+    yield from _broken(facts, "realms", "realm")
     for subject, entry, have, wanted in _each_realm(facts):
         if entry.get("role_mapping_rules") is None:
             continue
@@ -639,7 +653,8 @@ def without_certificate(facts: Facts, _parameters: Parameters) -> Verdicts:
 def policies(facts: Facts, _parameters: Parameters) -> Verdicts:
     """Each declared URL is there, offers its realms, is enabled, and is reached."""
     known: list[Words] = facts["sign_in_policies"]
-    for entry in _declared(facts, "sign_in_policies"):
+    yield from _broken(facts, "sign_in_policies", "sign-in URL")
+    for entry in _sound(facts, "sign_in_policies"):
         subject, sure = f"sign-in URL {entry['url']}", _sure(facts, "sign_in_policy", "enabled", "url")
         position = next((index for index, one in enumerate(known) if one["url"].rstrip("/") == entry["url"].rstrip("/")), None)
         if position is None:

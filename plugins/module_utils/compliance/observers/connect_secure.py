@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
 from ansible_collections.certlogon.core.plugins.module_utils.certificates import chains, description
 from ansible_collections.certlogon.core.plugins.module_utils.certificates import crl as crls
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import Certificate, load, load_one
@@ -21,11 +23,14 @@ from ansible_collections.certlogon.core.plugins.module_utils.connect_secure impo
     auth_servers,
     device_certificate_words,
     gateway,
+    realms,
     revocation,
+    sign_in_policies,
     sign_in_reading,
     trusted_client_ca_words,
 )
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.client import ApplianceSession
+from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.elements import tidy
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.information import system
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, SessionLost, UserError
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Words
@@ -43,6 +48,14 @@ EXPECTED: dict[str, Any] = {
     "sign_in_policies": {"type": "list", "elements": "dict"},
 }
 """What the inventory declares, in the words of the modules that write it; what is left out is not compared."""
+
+_ENTRIES: Mapping[str, Mapping[str, Any]] = {
+    "device_certificates": device_certificate_words.OPTIONS,
+    "trusted_client_cas": trusted_client_ca_words.OPTIONS,
+    "auth_servers": auth_servers.AuthServers.options,
+    "realms": realms.AuthenticationRealms.options,
+    "sign_in_policies": sign_in_policies.SignInPolicies.options,
+}
 
 FACTS = (
     "system",
@@ -139,10 +152,10 @@ def standings(session: ApplianceSession) -> dict[str, dict[str, str]]:
 def declared(expected: Mapping[str, Any]) -> Words:
     """The inventory's words without secrets, certificates that it names by file as PEM."""
     found: Words = {name: value for name, value in expected.items() if value is not None and name in EXPECTED}
-    if found.get("trusted_client_cas") is not None:
-        found["trusted_client_cas"] = declared_authorities(expected["trusted_client_cas"])
-    if found.get("device_certificates") is not None:
-        found["device_certificates"] = [_declared_device(entry) for entry in expected["device_certificates"]]
+    reading = {"trusted_client_cas": _declared_authority, "device_certificates": _declared_device}
+    for part in _ENTRIES:
+        if found.get(part) is not None:
+            found[part] = [_declared(part, entry, reading.get(part)) for entry in found[part]]
     if found.get("anchor_path"):
         found["anchors"], found["anchors_problem"] = _anchors(found["anchor_path"])
     return dict(without_secrets(found))
@@ -156,7 +169,17 @@ def without_secrets(value: Any) -> Any:
 
 def declared_authorities(entries: Iterable[Mapping[str, Any]]) -> list[Words]:
     """Each with the SHA-256 of its certificate and all its settings; with a `problem` where its file is not to be read."""
-    return [_declared_authority(entry) for entry in entries]
+    return [_declared("trusted_client_cas", entry, _declared_authority) for entry in entries]
+
+
+def _declared(part: str, entry: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Words] | None) -> Words:
+    """An entry as its module would take it, types and defaults included; with a `problem` where it would refuse it."""
+    checked = ArgumentSpecValidator(dict(_ENTRIES[part])).validate(dict(entry))
+    if checked.error_messages:
+        label = entry.get("name") or entry.get("url") or entry.get("common_name") or "?"
+        return {"name": str(label), "where": f"{part} ({label})", "problem": "; ".join(checked.error_messages)}
+    words: Words = tidy(checked.validated_parameters)
+    return read(words) if read else words
 
 
 def _declared_authority(entry: Mapping[str, Any]) -> Words:
