@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A lab's domain made large: loaded offline once, kept as an archive, put into other labs of the same snapshot."""
+"""A lab's domain made large: loaded offline once, kept as an archive, put into other labs."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab import settings
+from lab import root, settings
 from lab.errors import LabError
 from lab.labs import Lab
 from lab.progress import Progress
@@ -35,26 +36,30 @@ def counts(share: int) -> dict[str, int]:
 def fill(lab: Lab, share: int, folder: Path, progress: Progress) -> None:
     """Make the domain of a running lab large: from the archive in `folder`, made where it is missing. Samba is stopped meanwhile."""
     wanted = counts(share)
-    archive = folder / f"directory-{share}-{_key(lab, wanted)}.tar"
+    archive = folder / f"directory-{share}-{_key(wanted)}.tar"
+    passwords = archive.with_suffix(".json")
     lab.kill(HOST)
-    if archive.exists():
+    if archive.exists() and passwords.exists():
         with progress.step(f"the directory of {wanted['users']:,} users from its archive"), archive.open("rb") as content:
             _run(lab, ["tar", "--extract", *ARCHIVED, "--directory=/"], stdin=content)
+        # the archive is a domain of its own, whichever the lab was started with
+        shutil.copy(passwords, lab.folder / "accounts.json")
     else:
         with progress.step(f"{wanted['users']:,} users loaded, which takes minutes; kept as {archive.name}"):
             _load(lab, wanted)
+            shutil.copy(lab.folder / "accounts.json", passwords)
             _keep(lab, archive)
-        for old in folder.glob(f"directory-{share}-*.tar"):
-            if old != archive:
+        for old in folder.glob(f"directory-{share}-*"):
+            if old not in (archive, passwords):
                 old.unlink()
     with progress.step("samba answers again"):
         lab.start(HOST)
 
 
-def _key(lab: Lab, wanted: Mapping[str, int]) -> str:
-    """Changes with the loader, and with the snapshot of the domain: the accounts' passwords are of one snapshot only."""
-    digest = hashlib.sha256(json.dumps(wanted).encode())
-    for file in (LOADER, TEMPLATES, lab.folder / "accounts.json"):
+def _key(wanted: Mapping[str, int]) -> str:
+    """Changes with the loader, and with the Samba that reads the files again."""
+    digest = hashlib.sha256(json.dumps([wanted, root.key()]).encode())
+    for file in (LOADER, TEMPLATES):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 
