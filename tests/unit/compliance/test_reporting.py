@@ -7,9 +7,13 @@ import csv
 import json
 import stat
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
 
+from ansible_collections.certlogon.core.plugins.action import compliance_report as compliance_action
 from ansible_collections.certlogon.core.plugins.module_utils.compliance import observation as observations
 from ansible_collections.certlogon.core.plugins.module_utils.compliance import reporting
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.audit import Expected
@@ -214,3 +218,55 @@ def test_unknown_fails_only_where_it_is_said(params, tmp_path):
 
 def test_the_version_is_the_collections_own():
     assert compliance_report.version()[0].isdigit()
+
+
+# ---- the action
+
+
+def action(args, monkeypatch, **variables):
+    """The action on a task, as far as it looks at one; its result."""
+    monkeypatch.setattr(compliance_action.ActionBase, "run", lambda self, tmp, task_vars: {})
+    made = compliance_action.ActionModule.__new__(compliance_action.ActionModule)
+    made._task = SimpleNamespace(args=args, action="certlogon.core.compliance_report")
+    return made.run(task_vars=variables)
+
+
+def test_the_action_shows_the_summary(params, tmp_path, monkeypatch, capsys):
+    report(params, tmp_path)
+    result = action({"folder": params["folder"], "color": False, "title": "night"}, monkeypatch)
+    shown = capsys.readouterr().out
+    assert "night\n" in shown
+    assert "critical  fake-roots" in shown
+    assert result["failed"]
+    assert result["outputs"]["json"].endswith("report.json")
+
+
+def test_the_action_says_what_is_wrong_and_keeps_the_secret(params, monkeypatch):
+    assert "value of fail_on must be one of" in action({"folder": "/x", "fail_on": "some"}, monkeypatch)["msg"]
+    assert "missing: target" in action({"folder": "/x", "state": "unanswered"}, monkeypatch)["msg"]
+    failed = action({"folder": "/x", "state": "prepared", "pseudonym_key": "short one", "waivers": "/short one"}, monkeypatch)
+    assert failed["failed"]
+    assert "short one" not in failed["msg"]
+
+
+def test_findings_point_into_the_inventory(tmp_path):
+    (tmp_path / "group_vars").mkdir()
+    (tmp_path / "hosts.yml").write_text(
+        "domains:\n  hosts:\n    corp.example:\nvpn:\n  children:\n    gateways:\n      hosts:\n        gw1:\n"
+    )
+    (tmp_path / "group_vars/domains.yml").write_text("---\n\ncertlogon_trusted_certificates: []\n")
+    (tmp_path / "group_vars/vpn.yml").write_text("vpn_size: 1\n")
+    (tmp_path / "group_vars/gateways.yml").write_text("\nvpn_size: 2\n")
+    manager = InventoryManager(DataLoader(), [str(tmp_path / "hosts.yml")])
+    hosts = SimpleNamespace(_inventory=manager)
+    inventory = compliance_report.Inventory({"ansible_inventory_sources": [str(tmp_path / "hosts.yml")], "hostvars": hosts})
+    assert inventory.root == tmp_path.resolve()
+    certificates = ["certlogon_trusted_certificates"]
+    assert inventory.locate(CORP, "root A", certificates) == {"file": "group_vars/domains.yml", "line": 3}
+    # children override their parents
+    assert inventory.locate(Target("ocserv", "gw1"), "x", ["vpn_size"]) == {"file": "group_vars/gateways.yml", "line": 2}
+    assert inventory.locate(Target("drift", "site"), "gw1: size", ["vpn_size"]) == {"file": "group_vars/gateways.yml", "line": 2}
+    # what is found beside hosts is mended in the groups that there may be
+    assert inventory.locate(Target("crls", "crls"), "http://x", certificates) == {"file": "group_vars/domains.yml", "line": 3}
+    assert inventory.locate(Target("ocserv", "gw1"), "x", ["nothing"]) == {"file": "hosts.yml", "line": 8}
+    assert compliance_report.Inventory({"ansible_inventory_sources": ["gw1,"]}).locate(CORP, "x", certificates) is None
