@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.catalogue import Control
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import Facts, NotRead, Target, Verdict, unknown
+from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
 
 LISTED = 20
 """How many verdicts that are no passes a streamed control keeps; all of them are counted and go to the sink."""
@@ -57,6 +58,8 @@ def _judged(control: Control, facts: Facts, changed: Mapping[str, Any]) -> Resul
     except NotRead as error:
         # what was judged before it stays: one missing fact takes back no failure
         result.add(unknown(facts.target.name, str(error), right=error.unread.right))
+    except UserError as error:
+        result.add(unknown(facts.target.name, f"What was read cannot be judged: {error}"))
     return result
 
 

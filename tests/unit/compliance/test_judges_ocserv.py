@@ -236,6 +236,7 @@ CASES: dict[str, list[Case]] = {
         Case(facts({"device_certificate": {"key_type": "ec"}}), "fail", "has a key of the kind RSA 2048, not EC secp256r1"),
         Case(facts({"device_certificate": {"pkcs12_path": "x"}}), "pass"),
         Case(facts(certificate=MISSING), "fail", "There is none"),
+        Case(facts(certificate=file([{**words(device_pem()), "pem": "garbage"}])), "unknown", "cannot be judged"),
         Case(facts(certificate=UNREAD), "unknown", "Permission denied"),
     ],
     "ocserv-device-certificate-days-left": [

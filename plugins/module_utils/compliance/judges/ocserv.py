@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.certlogon.core.plugins.module_utils.certificates import chains, keys
-from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import load, load_one
+from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import attempt, load_one
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.judges import users_port
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.judges.crls import moment
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import (
@@ -114,7 +114,7 @@ def _declared(facts: Facts) -> tuple[dict[str, Words], list[str]]:
 
 def purposes(facts: Facts, _parameters: Parameters) -> Verdicts:
     """ocserv does not look at the purpose (EKU): a CA for nothing else is the only help."""
-    own = chains.parsed(load("".join(one["pem"] for one in _is(facts, "certificate")[:1])))
+    own = chains.parsed([load_one(one["pem"]) for one in _is(facts, "certificate")[:1]])
     for one in _is(facts, "trust"):
         subject = f"trusted client CA {one['subject']}"
         issued = any(chains.issued_by(each, chains.parsed([load_one(one["pem"])])[0]) for each in own)
@@ -353,7 +353,7 @@ def certificate(facts: Facts, _parameters: Parameters) -> Verdicts:
     found, parsed = _own(facts)
     names = facts["expected"].get("server_names") or []
     wanted = facts["expected"].get("device_certificate") or {}
-    kind = keys.kind_of(parsed.public_key())
+    kind = attempt("certificate whose kind of key is known", lambda: keys.kind_of(parsed.public_key()))
     evidence = {"sha256": found.sha256, "names": host_names(parsed), "key": str(kind), "not_after": f"{found.not_after:%Y-%m-%d}"}
     reasons = [f"is not for {name}" for name in names if not covers(parsed, name)]
     if wanted and not wanted.get("pkcs12_path"):

@@ -79,7 +79,7 @@ def observe(answer: str, params: Mapping[str, Any], observation: Observation, as
     files = brought["files"]
     _from_file(observation, "configuration", files["configuration"], _configuration)
     _from_file(observation, "settings", files["settings"], _settings)
-    _from_file(observation, "status", files["status"], _json)
+    _from_file(observation, "status", files["status"], _status)
     _from_file(observation, "certificate", files["certificate"], _certificates)
     _from_file(observation, "trust", files["trust"], _certificates)
     _from_file(observation, "gate", files["gate"], _gate)
@@ -163,6 +163,15 @@ def _settings(text: str) -> Words:
         }
     except (KeyError, TypeError, AttributeError) as error:
         raise FormatError(f"is no configuration of certlogon-gateway: {error!r}") from error
+
+
+def _status(text: str) -> Words:
+    words = _json(text)
+    try:
+        authorities = [{name: str(one.get(name) or "") for name in ("name", "problem", "trouble")} for one in words["authorities"]]
+        return {"at": _time(datetime.fromisoformat(words["at"]).timestamp()), "code": int(words["code"]), "authorities": authorities}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FormatError(f"is no status of certlogon-gateway: {error!r}") from error
 
 
 def _json(text: str) -> Any:
