@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The store on SQLite and on a real PostgreSQL: two at once never both win, and a killed process leaves nothing accepted and forgotten."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("sqlalchemy", reason="SQLAlchemy is not installed")
+
+from passivekey.errors import ConfigurationError
+from passivekey.protocol.errors import Refused
+from passivekey.server.store import Conflict, Store
+
+
+def postgresql_programs():
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return found[-1].parent if found else None
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """The URL of a server of its own, on a socket, as the user postgres, ended after the tests."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    programs = postgresql_programs()
+    if programs is None or os.geteuid() != 0 or not shutil.which("setpriv"):
+        pytest.skip("PostgreSQL is not installed, or this is not root")
+    folder = Path(tempfile.mkdtemp(prefix="passivekey-pg"))
+    shutil.chown(folder, "postgres", "postgres")
+    as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
+    subprocess.run([*as_postgres, programs / "initdb", "-D", folder / "data", "-A", "trust", "-E", "UTF8", "-N"], check=True, **quiet)
+    settings = ("listen_addresses=", f"unix_socket_directories={folder}", "fsync=off")
+    command = [*as_postgres, programs / "postgres", "-D", folder / "data", *(part for setting in settings for part in ("-c", setting))]
+    server = subprocess.Popen(command, **quiet)
+    try:
+        for _try in range(100):
+            if subprocess.run([programs / "pg_isready", "-q", "-h", folder], check=False).returncode == 0:
+                break
+            threading.Event().wait(0.1)
+        yield f"postgresql+psycopg://postgres@/postgres?host={folder}"
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(20)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/passivekey.db"
+    import sqlalchemy
+
+    found = request.getfixturevalue("postgresql")
+    engine = sqlalchemy.create_engine(found)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    engine.dispose()
+    return found
+
+
+@pytest.fixture
+def store(url):
+    found = Store(url)
+    with found.transaction() as transaction:
+        account = transaction.account("S-1-5-21-1-2-3-1101", "alice@corp.example", 1)
+        transaction.add_device(id="d" * 32, account=account, request="r" * 32, workstation="PC7", public_key=b"\x00k", created=1, touched=1)
+        transaction.activate("d" * 32, 1)
+    yield found
+    found.close()
+
+
+def together(count, work):
+    """The outcomes of as many threads that all begin at once."""
+    outcomes, gate = [], threading.Barrier(count)
+
+    def run(number):
+        gate.wait()
+        try:
+            outcomes.append(work(number))
+        except (Conflict, Refused) as error:
+            outcomes.append(type(error).__name__)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
+def accept(store, counter, site=""):
+    with store.transaction() as transaction:
+        return transaction.accept("d" * 32, "web" if site else "radius", counter, site)
+
+
+def test_of_many_at_once_one_is_accepted(store):
+    for counter in (10, 11):  # the first inserts, the second updates
+        outcomes = together(12, lambda _number, counter=counter: accept(store, counter))
+        assert outcomes.count(True) == 1, outcomes
+    assert accept(store, 10) is False and accept(store, 12) is True
+    assert accept(store, 5, "a.example") is True and accept(store, 5, "b.example") is True
+
+
+def test_an_account_is_made_once(store):
+    def make(number):
+        with store.transaction() as transaction:
+            return transaction.account("S-1-5-21-1-2-3-2000", f"name{number}", 1)
+
+    made = {outcome for outcome in together(8, make) if isinstance(outcome, int)}
+    assert len(made) == 1
+
+
+def test_a_secret_is_spent_once(store):
+    with store.transaction() as transaction:
+        transaction.add_ticket("secret", "nonce", "about", 100)
+
+    def spend(_number):
+        with store.transaction() as transaction:
+            return transaction.spend_ticket("secret", "nonce", 50)
+
+    assert sorted(map(str, together(8, spend))) == ["None"] * 7 + ["about"]
+
+
+def test_failures_are_counted_by_all(store):
+    def fail(_number):
+        while True:
+            try:
+                with store.transaction() as transaction:
+                    return transaction.failed("source:x", 100, 1000, 60, 900)
+            except Conflict:
+                continue
+
+    assert sorted(together(8, fail)) == list(range(1, 9))
+
+
+def test_a_database_of_another_version_is_refused(url):
+    import sqlalchemy
+
+    store = Store(url)
+    with store._engine.begin() as connection:
+        connection.execute(sqlalchemy.text("UPDATE meta SET value = '99' WHERE name = 'schema'"))
+    store.close()
+    with pytest.raises(ConfigurationError, match="schema is 99"):
+        Store(url)
+
+
+@pytest.mark.parametrize("bad", ["nonsense", "sqlite:////nowhere/at/all.db", "other+driver://x", "postgresql+psycopg://x@/y?host=/nowhere"])
+def test_databases_that_cannot_be_opened_are_named(bad):
+    with pytest.raises(ConfigurationError, match="database: "):
+        Store(bad)
+
+
+KILLED = """
+import os, sys
+from passivekey.server.store import Store
+store = Store(sys.argv[1])
+counter = 100
+while True:
+    counter += 1
+    with store.transaction() as transaction:
+        assert transaction.accept("d" * 32, "radius", counter)
+    os.write(1, b"%d\\n" % counter)
+"""
+
+
+def test_what_was_accepted_is_remembered_by_who_is_killed(store, url):
+    """Every counter that was told before the kill is refused after it."""
+    child = subprocess.Popen([sys.executable, "-c", KILLED, url], stdout=subprocess.PIPE)
+    told = [int(child.stdout.readline()) for _number in range(30)]
+    child.kill()
+    told += [int(line) for line in child.stdout.read().split()]
+    child.wait()
+    with store.transaction(reading=True) as transaction:
+        assert transaction.last_accepted("d" * 32, "radius") >= told[-1]
+    assert accept(store, told[-1]) is False
