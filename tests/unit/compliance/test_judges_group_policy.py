@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import base64
 import copy
+import json
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache
 from typing import Any
 
 import pytest
 
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.outputs import pseudonyms
 from ansible_collections.certlogon.core.plugins.module_utils.directory.security import SddlContext, SecurityDescriptor, Sid
 from ansible_collections.certlogon.core.plugins.module_utils.group_policy import content, descriptors, policy_claims
 from ansible_collections.certlogon.core.plugins.module_utils.group_policy.resultant import REGISTRY, SECURITY, SERVICES
@@ -576,3 +579,27 @@ def test_a_site_that_is_not_known_is_told() -> None:
     result = judged("policy-smart-card-service", Case(spoilt(sites, other(QUAY, 2, SCardSvr="disabled")), ""))
     assert [(one.status, "site of ws1 is not known" in one.message) for one in result.verdicts] == [("unknown", True)]
     assert result.counts["pass"] == 1  # the domain controller, whose site the directory tells
+
+
+def test_nothing_of_it_is_told_with_pseudonyms() -> None:
+    """Of all findings of the table: no computer, unit, policy, group, filter or server of the site is left."""
+    results = [judged(control, one) for control, one in rows(CASES)]
+    named = judged("policy-versions-in-step", Case(spoilt(other(DESKS)), ""))  # every policy is some finding's subject, or passes
+    target = {"kind": "domain", "name": "corp.example"}
+    told = [
+        {
+            "target": target,
+            "passes": result.passes,
+            "findings": [{**asdict(verdict), "fingerprint": "a" * 32} for verdict in result.verdicts],
+        }
+        for result in (*results, named)
+    ]
+    report = {
+        "run": {"title": "corp.example", "waivers": None, "pseudonyms": False, "catalogue_sha256": ""},
+        "targets": [{**target, "account": "CORP\\auditor", "servers": ["dc1.corp.example"], "error": ""}],
+        "chain": {"nodes": [], "edges": []},
+        "controls": [{"id": "policy", "results": told}],
+    }
+    text = json.dumps(pseudonyms.hide(report, b"k" * 16)).casefold()
+    names = ("ws1", "dc2", "desks", "legacy", "smart card", "staff", "laptops", "corp.example", SID, "\\\\files", "from files")
+    assert not [name for name in names if name.casefold() in text]

@@ -82,13 +82,14 @@ def replicated(facts: Facts, parameters: Parameters) -> Iterator[Verdict]:
     for replica in facts["policy_replicas"]:
         subject = f"domain controller {replica['host']}"
         if replica["error"]:
-            yield unknown(subject, f"It could not be asked: {replica['error']}.")
+            yield unknown(subject, f"It could not be asked: {replica['error']}.", host=replica["host"])
         elif replica["differences"]:
             first = replica["differences"][0]
             one, other = ("no such policy" if version is None else f"version {version}" for version in (first["there"], first["here"]))
             more = f"; {replica['count'] - 1} more differences" if replica["count"] > 1 else ""
             message = f"In its {first['where']} policy {first['policy']} has {one}, and {other} where everything else was read{more}."
-            yield failed(subject, message, differences=replica["differences"][:LISTED], count=replica["count"])
+            evidence = {"host": replica["host"], "differences": replica["differences"][:LISTED], "count": replica["count"]}
+            yield failed(subject, message, **evidence)
         else:
             yield passed(subject, f"{replica['compared']} policies have the same versions there.")
 
@@ -217,8 +218,8 @@ def _written(facts: Facts, counts: Any, who: str) -> Iterator[Verdict]:
         found = {place: sids for place, sids in places.items() if sids}
         if found:
             told = "; ".join(f"{_people(known, sids)}, {who}, can change {place}" for place, sids in found.items())
-            listed = {place: sorted(f"{known.name(sid)} ({sid})" for sid in sids) for place, sids in found.items()}
-            yield failed(subject, f"{told}: and with it every computer and user that the policy reaches.", who=listed)
+            listed = sorted({f"{known.name(sid)} ({sid})" for sids in found.values() for sid in sids})
+            yield failed(subject, f"{told}: and with it every computer and user that the policy reaches.", who=listed, changing=list(found))
         elif there is None:
             yield _unshown(known, policy)
         elif folder is not None and (below is not None or not folder["present"]):
@@ -333,7 +334,7 @@ def scripts(facts: Facts, parameters: Parameters) -> Iterator[Verdict]:
             host, share = ([*script["command"].strip("\\").split("\\"), ""] if script["command"].startswith("\\\\") else ["", ""])[:2]
             if host and (host.casefold() not in trusted or share.casefold() not in ("sysvol", "netlogon")):
                 message = f"It runs from {host}, which is no domain controller's SYSVOL or NETLOGON: who can write there runs code."
-                yield failed(subject, message, command=script["command"])
+                yield failed(subject, message, command=script["command"], host=host)
             else:
                 yield unknown(subject, "It lies outside the policy; who can change it there was not looked at.", command=script["command"])
 

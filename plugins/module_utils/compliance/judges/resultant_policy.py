@@ -122,6 +122,8 @@ def _judged(
             **known.computers(found),
             "history": [_told(known, step, words) for step in members[0][1].history[-LISTED:]],
         }
+        if filters := sorted({step.linked.policy.wmi_filter for step in members[0][1].history} - {""}):
+            evidence["wmi_filters"] = filters
         wanted = " or ".join(sorted(_said(value, words) for value in good))
         where = _where(known, found)
         if status == "fail":

@@ -26,7 +26,7 @@ _WELL_KNOWN = frozenset(
     for name in """
     admin users; administrator; administrators; aia; anonymous; anonymous logon; authenticated users; builtin; cards; cdp;
     cert publishers; certenroll; certificate templates; certification authorities; certsrv; com; computers; configuration;
-    default domain controllers policy; default domain policy; default-first-site-name; domain admins; domain computers;
+    default domain controllers policy; default domain policy; domain; default-first-site-name; domain admins; domain computers;
     domain controllers; domain guests; domain users; enrollment services; enterprise admins; enterprise domain controllers;
     enterprise key admins; enterprise read-only domain controllers; everyone; group policy creator owners; guest; guests;
     key admins; key recovery agents; kra; krbtgt; local; local service; localhost; net; network service; nt authority;
@@ -58,9 +58,9 @@ _PUBLIC = frozenset(
 """Members that hold the catalogue's own words, and the formats'."""
 
 _NAMES = {
-    **dict.fromkeys(("account", "owner"), "account"),
-    **dict.fromkeys(("server", "held_by", "host"), "host"),
-    **dict.fromkeys(("template", "issuer"), "name"),
+    **dict.fromkeys(("account", "owner", "who", "holders", "readers"), "account"),
+    **dict.fromkeys(("server", "held_by", "host", "computers"), "host"),
+    **dict.fromkeys(("template", "issuer", "policy", "winner", "link", "links", "places", "wmi_filters"), "name"),
 }
 _KINDS = {"domain": "domain", "domain_controller": "host", "certification_authority": "host", "connect_secure": "host", "ocserv": "host"}
 
@@ -152,7 +152,9 @@ def _names(value: Any, member: str = "", kind: str = "name") -> Iterator[tuple[s
             yield from _names(inside, member.removesuffix("s") if member == "servers" else member, kind)
     elif isinstance(value, str) and value:
         if member in ("name", *_NAMES, "subject", "passes", "label", "target"):
-            yield from _parts(_NAMES.get(member, kind), value)
+            # principals in evidence have their SID behind them, or only that
+            if not value.startswith("S-1-"):
+                yield from _parts(_NAMES.get(member, kind), value.partition(" (S-1-")[0])
         elif member == "url":
             yield from _parts("host", urlsplit(value).hostname or "")
 
