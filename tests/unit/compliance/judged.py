@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.certlogon.core.plugins.module_utils.compliance import judging
@@ -66,3 +66,16 @@ def incomplete(family: str, cases: Mapping[str, Iterable[Case]]) -> list[str]:
     known = {control: {case.status for case in cases.get(control, ())} for control in controls(family)}
     lacking = [f"{control}: {status}" for control, seen in known.items() for status in ("pass", "fail", "unknown") if status not in seen]
     return [*lacking, *(f"{control}: no such control" for control in cases if control not in known)]
+
+
+def raised(cases: Mapping[str, Iterable[Case]]) -> list[str]:
+    """Failures that become a pass, or nothing, where one of the facts that the control reads could not be read. There must be none."""
+    unread = {"unread": {"reason": "gone", "right": ""}}
+    reads = {control.id: control.reads for control in load().controls}
+    return [
+        f"{control} without {fact}"
+        for control, case in rows(cases)
+        if case.status == "fail"
+        for fact in reads[control]
+        if judged(control, replace(case, facts={**case.facts, fact: unread})).status in ("pass", "not_applicable")
+    ]

@@ -19,7 +19,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.tabl
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.trusted_client_cas import TrustedClientCas
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
 from ansible_collections.certlogon.core.tests.unit.compliance.gate_samples import authority, device_pem, sha256
-from ansible_collections.certlogon.core.tests.unit.compliance.judged import Case, at, check, incomplete, judged, rows
+from ansible_collections.certlogon.core.tests.unit.compliance.judged import Case, at, check, incomplete, judged, raised, rows
 from ansible_collections.certlogon.core.tests.unit.connect_secure import boxes
 from ansible_collections.certlogon.core.tests.unit.connect_secure.authorities import DER, Authority, served
 
@@ -239,6 +239,7 @@ CASES: dict[str, list[Case]] = {
         Case(facts(users_port=[port(server_name="b.corp.example")]), "fail", f"a certificate for {NAME}", {"names": [NAME]}),
         Case(facts(users_port=[port(certificates=[device_pem(curve=True)])]), "fail", "none of the gateway's own"),
         Case(facts(users_port=[port(problem="no connection")]), "unknown", "was not reached from the control node"),
+        Case(facts(device_certificates=UNREAD), "unknown", "is not known"),
         Case(facts(users_port=UNREAD), "unknown", "HTTP 403"),
     ],
     "appliance-users-port-chain": [
@@ -454,8 +455,11 @@ CASES: dict[str, list[Case]] = {
 
 
 def test_every_control_has_cases() -> None:
-    # a request that waits is either wanted or forgotten: nothing waits where nothing is
     assert incomplete("80-connect_secure", CASES) == []
+
+
+def test_not_knowing_turns_no_failure_into_a_pass() -> None:
+    assert raised(CASES) == []
 
 
 @pytest.mark.parametrize(("control", "case"), rows(CASES))

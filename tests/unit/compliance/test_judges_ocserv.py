@@ -21,7 +21,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.compliance.ocserv_o
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
 from ansible_collections.certlogon.core.plugins.module_utils.resource import run
 from ansible_collections.certlogon.core.tests.unit.compliance.gate_samples import authority, device_pem, sha256
-from ansible_collections.certlogon.core.tests.unit.compliance.judged import NOW, Case, at, check, incomplete, rows
+from ansible_collections.certlogon.core.tests.unit.compliance.judged import NOW, Case, at, check, incomplete, raised, rows
 
 NAME = "vpn.corp.example"
 UNREAD = {"unread": {"reason": "Permission denied", "right": "root on the gateway"}}
@@ -257,6 +257,7 @@ CASES: dict[str, list[Case]] = {
     "ocserv-users-port": [
         Case(facts(), "pass"),
         Case(own(device_pem(life=(-10, 300))), "fail", "none of the gateway's own"),
+        Case(facts(certificate=MISSING), "unknown", "is not known"),
         Case(facts(users_port=UNREAD), "unknown", "Permission denied"),
     ],
     "ocserv-users-port-chain": [
@@ -274,6 +275,10 @@ CASES: dict[str, list[Case]] = {
 
 def test_every_control_has_cases() -> None:
     assert incomplete("85-ocserv", CASES) == []
+
+
+def test_not_knowing_turns_no_failure_into_a_pass() -> None:
+    assert raised(CASES) == []
 
 
 @pytest.mark.parametrize(("control", "case"), rows(CASES))

@@ -54,7 +54,9 @@ def shown(port: Sequence[Words], mine: Mapping[str, str] | None) -> Verdicts:
         evidence: dict[str, Any] = {"sha256": certificate.sha256, "names": host_names(parsed), "issuer": certificate.issuer}
         if not covers(parsed, one["server_name"]):
             yield failed(_port(one), f"It shows a certificate for {', '.join(host_names(parsed)) or certificate.subject}", **evidence)
-        elif mine is not None and certificate.sha256 not in mine:
+        elif mine is None:
+            yield unknown(_port(one), "Whether the certificate that it shows is the gateway's own is not known", **evidence)
+        elif certificate.sha256 not in mine:
             yield failed(_port(one), "It shows a certificate that is none of the gateway's own: something else answers there", **evidence)
         else:
             yield passed(_port(one), **evidence)
