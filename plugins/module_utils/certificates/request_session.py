@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.certlogon.core.plugins.module_utils.certificates import chains, file_store, keys, request_memory, revocation
 from ansible_collections.certlogon.core.plugins.module_utils.certificates import pkcs11 as tokens
@@ -20,11 +20,13 @@ from ansible_collections.certlogon.core.plugins.module_utils.certificates.reques
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.request_wishes import IN_FILE, ON_TOKEN, Wanted
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.revocation import CrlSource
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.token_errors import NoSuchKey
-from ansible_collections.certlogon.core.plugins.module_utils.certificates.web_enrollment import WebEnrollment
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.web_pages import DENIED, ISSUED, Answer
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, UserError
 from ansible_collections.certlogon.core.plugins.module_utils.libraries import pkcs12, x509
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Warn
+
+if TYPE_CHECKING:
+    from ansible_collections.certlogon.core.plugins.module_utils.certificates.web_enrollment import WebEnrollment
 
 FILE = "file"
 
@@ -60,6 +62,9 @@ class RequestSession:
     @property
     def web(self) -> WebEnrollment:
         if self._web is None:
+            # only now: most runs ask no authority, and what it takes to sign in to one is the larger half of all that is loaded
+            from ansible_collections.certlogon.core.plugins.module_utils.certificates.web_enrollment import WebEnrollment
+
             self._web = WebEnrollment(self.options, self.warn)
         return self._web
 
