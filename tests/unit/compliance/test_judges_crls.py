@@ -106,6 +106,11 @@ CASES: dict[str, list[Case]] = {
         Case(crls(point(crl())), "fail", "from number 8 to 7", {"before": 8}, previous={URL: {"number": 8}}),
         Case(crls(point(crl()), point(crl(), url=OTHER)), "pass"),
         Case(crls(point(crl(number=6)), point(crl(), url=OTHER)), "fail", f"{OTHER} serves number 7", {"number": 6, "highest": 7}),
+        # on its way to the other address
+        Case(crls(point(crl(number=6)), point(crl(this_update=at(-1)), url=OTHER)), "pass"),
+        Case(
+            crls(point(crl(number=6)), point(crl(this_update=at(-1)), url=OTHER)), "fail", parameters={"grace_minutes": 30}, says="number 6"
+        ),
         Case(crls(point(crl(number=None))), "fail", "has no number"),
         Case(crls(point(crl()), point(crl(delta=True, base_number=8), url=OTHER, delta=True)), "fail", "builds on number 8"),
         Case(crls(point(crl())), "not_applicable"),

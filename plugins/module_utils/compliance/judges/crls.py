@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import Facts, Verdict, failed, passed, unknown
 
@@ -124,55 +124,60 @@ def published_in_time(facts: Facts, parameters: Parameters) -> Verdicts:
             yield passed(subject, **evidence)
 
 
-def forward(facts: Facts, _parameters: Parameters) -> Verdicts:
-    """RFC 5280 5.2.3: numbers go up. Compared with the report before, and among the addresses of one CA."""
+class _Newest(NamedTuple):
+    """The CRL with the highest number of a row: where it is, since when (`this_update`), and how many addresses have one of the row."""
+
+    number: int
+    url: str
+    since: str
+    addresses: int
+
+
+def forward(facts: Facts, parameters: Parameters) -> Verdicts:
+    """RFC 5280 5.2.3: numbers go up. Compared with the report before, and among the addresses of one CA, to which a new one takes time."""
     newest = _newest(facts)
-    bases = _newest(facts, delta=False)
     for one, found in _lists(facts):
         if isinstance(found, Verdict):
             yield found
             continue
         subject, evidence = _subject(one), _shown(found)
         number, before = found["number"], (facts.previous.get(one["url"]) or {}).get("number")
-        highest = newest.get(_family(found))
+        highest, base = newest.get(_row(found)), newest.get(_row(found, delta=False)) if found["delta"] else None
         if number is None:
             yield failed(subject, "It has no number, so that nobody can tell which of two CRLs is the newer one", **evidence)
         elif isinstance(before, int) and number < before:
-            yield failed(
-                subject, f"It has gone back from number {before} to {number}: an older CRL was put there", before=before, **evidence
-            )
-        elif highest is not None and number < highest[0]:
-            message = f"It has number {number}, while {highest[1]} serves number {highest[0]} of the same CA"
-            yield failed(subject, message, highest=highest[0], **evidence)
-        elif _ahead(found, bases):
-            base = bases[_family(found, delta=False)][0]
-            message = f"The delta CRL builds on number {found['base_number']}, but the base CRL there is has number {base}"
-            yield failed(subject, message, base=base, **evidence)
-        elif isinstance(before, int) or (highest is not None and highest[2] > 1):
+            message = f"It has gone back from number {before} to {number}: an older CRL was put there"
+            yield failed(subject, message, before=before, **evidence)
+        elif highest is not None and number < highest.number and _settled(highest, facts, parameters):
+            message = f"It has number {number}, while {highest.url} serves number {highest.number} of the same CA since {highest.since}"
+            yield failed(subject, message, highest=highest.number, **evidence)
+        elif base is not None and (found["base_number"] or 0) > base.number:
+            message = f"The delta CRL builds on number {found['base_number']}, but the base CRL there is has number {base.number}"
+            yield failed(subject, message, base=base.number, **evidence)
+        elif isinstance(before, int) or (highest is not None and highest.addresses > 1):
             yield passed(subject, before=before, **evidence)
 
 
-def _family(found: Words, *, delta: bool | None = None) -> tuple[str, bool]:
+def _settled(newest: _Newest, facts: Facts, parameters: Parameters) -> bool:
+    return facts.now - moment(newest.since) > timedelta(minutes=float(parameters["grace_minutes"]))
+
+
+def _row(found: Words, *, delta: bool | None = None) -> tuple[str, bool]:
     """Whose CRLs have one row of numbers: a key's, base and delta (which AD CS numbers together, but publishes apart)."""
     key = found["signed_by"][0] if found["signed_by"] else f"unsigned {found['issuer']}"
     return key, found["delta"] if delta is None else delta
 
 
-def _newest(facts: Facts, *, delta: bool | None = None) -> dict[tuple[str, bool], tuple[int, str, int]]:
-    """Highest number, where it is, and how many addresses have a CRL of the family."""
-    newest: dict[tuple[str, bool], tuple[int, str, int]] = {}
+def _newest(facts: Facts) -> dict[tuple[str, bool], _Newest]:
+    newest: dict[tuple[str, bool], _Newest] = {}
     for one in facts["crls"]:
         for found in one["lists"]:
-            if found["number"] is None or not found["signed_by"] or (delta is not None and found["delta"] != delta):
+            if found["number"] is None or not found["signed_by"]:
                 continue
-            number, url, count = newest.get(_family(found), (-1, "", 0))
-            newest[_family(found)] = (max(number, found["number"]), one["url"] if found["number"] > number else url, count + 1)
+            before = newest.get(_row(found), _Newest(-1, "", "", 0))
+            this = _Newest(found["number"], one["url"], found["this_update"], 0)
+            newest[_row(found)] = max(before, this, key=lambda each: each.number)._replace(addresses=before.addresses + 1)
     return newest
-
-
-def _ahead(found: Words, bases: Mapping[tuple[str, bool], tuple[int, str, int]]) -> bool:
-    base = bases.get(_family(found, delta=False)) if found["delta"] else None
-    return base is not None and found["base_number"] is not None and found["base_number"] > base[0]
 
 
 def small(facts: Facts, parameters: Parameters) -> Verdicts:
@@ -299,8 +304,8 @@ def _lists(facts: Facts) -> Iterator[tuple[Words, Any]]:
     for one in facts["crls"]:
         own = [found for found in one["lists"] if found["signed_by"] or not one["issuers"]]
         if own:
-            for key in dict.fromkeys(_family(found) for found in own):
-                yield one, max((found for found in own if _family(found) == key), key=lambda found: found["this_update"])
+            for key in dict.fromkeys(_row(found) for found in own):
+                yield one, max((found for found in own if _row(found) == key), key=lambda found: found["this_update"])
         elif not one["lists"]:
             yield from ((one, verdict) for verdict in _unfetched(one))
 
