@@ -13,10 +13,11 @@ description:
     M(certlogon.core.connect_secure_auth_servers), M(certlogon.core.connect_secure_realms) and
     M(certlogon.core.connect_secure_sign_in_policies) do in five, with one login and one connection. For many appliances that is several
     times faster, since what Ansible does for a task is more work than the requests that the task makes.
-  - Everything is read and planned before anything is written. What is wrong with one part, such as a realm that names an unknown role, keeps
-    all from being written. Each part takes for granted what those before it are about to make, in check mode too.
-  - The parts are written in the order of the options. Where one fails, O(realms) and O(sign_in_policies) are not written that come after it,
-    so that nobody is offered a way in before what guards it is there; the result says so for each object. The next run does what is left.
+  - Everything is read and planned before anything is written. What is wrong with one part, such as a realm that names an unknown role,
+    keeps all from being written. Each part takes for granted what those before it are about to make, in check mode too.
+  - The parts are written in the order of the options. Where O(trusted_client_cas), O(auth_servers) or O(realms) fail, O(realms) and
+    O(sign_in_policies) after them are not written, so that nobody is offered a way in before what guards it is there; the result says so
+    for each object. The next run does what is left.
   - A part that an earlier one has prepared the ground for is read and planned anew before it is written. All else is as the modules of the
     parts say, the guard against locking out administrators included.
 extends_documentation_fragment:

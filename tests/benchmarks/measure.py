@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whole-process figures: wall seconds and the largest process, and medians of interleaved rounds."""
+"""Whole-process figures: wall seconds, processor seconds (children included), the largest process; medians of interleaved rounds."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pathlib import Path
 class Run:
     seconds: float
     megabytes: float
+    processor: float = 0.0
 
 
 @dataclass
@@ -27,6 +28,10 @@ class Series:
     @property
     def seconds(self) -> float:
         return statistics.median(run.seconds for run in self.runs)
+
+    @property
+    def processor(self) -> float:
+        return statistics.median(run.processor for run in self.runs)
 
     @property
     def megabytes(self) -> float:
@@ -47,7 +52,7 @@ def timed(command: Sequence[str], log: Path, environment: Mapping[str, str] | No
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{log.read_text(errors='replace')[-2000:]}")
-    return Run(seconds, usage.ru_maxrss / 1024)
+    return Run(seconds, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime)
 
 
 def interleaved(contenders: Mapping[str, Callable[[], Run]], rounds: int, before: Callable[[], None] | None = None) -> dict[str, Series]:
