@@ -40,7 +40,8 @@ mkdir -p "$(dirname "$1")"
 openssl req -x509 -newkey rsa:2048 -noenc -quiet -keyout "$1.key" -out "$1.pem" -subj "/CN=$2" -days 825 \\
     -CA /srv/files/issuing-ca.pem -CAkey /srv/files/issuing-ca.key -addext basicConstraints=critical,CA:false \\
     -addext keyUsage=critical,digitalSignature,keyEncipherment -addext extendedKeyUsage=serverAuth \\
-    -addext subjectKeyIdentifier=hash -addext authorityKeyIdentifier=keyid -addext "subjectAltName=$3"
+    -addext subjectKeyIdentifier=hash -addext authorityKeyIdentifier=keyid -addext "subjectAltName=$3" \\
+    -addext crlDistributionPoints=URI:http://ca1.corp.example/CertEnroll/Corp%20Example%20Issuing%20CA.crl
 cat /srv/files/issuing-ca.pem >> "$1.pem"
 """
 

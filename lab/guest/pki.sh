@@ -23,6 +23,10 @@ basicConstraints = critical, CA:true, pathlen:0
 keyUsage = critical, digitalSignature, keyCertSign, cRLSign
 subjectKeyIdentifier = hash
 authorityKeyIdentifier = keyid
+# The web server is there where ca1 is.
+crlDistributionPoints = web
+[web]
+fullname = URI:http://ca1.$domain/CertEnroll/Corp%20Example%20Root%20CA.crl
 [leaf]
 basicConstraints = critical, CA:false
 keyUsage = critical, digitalSignature, keyEncipherment
@@ -42,11 +46,12 @@ certificate() {
 }
 
 certificate root-ca "Corp Example Root CA" ca self 3072 -days 7300
-# The offline root's CRL, which a person would carry into the directory.
+certificate issuing-ca "Corp Example Issuing CA" issuing root-ca 2048 -days 3650
+# The CRLs of CAs that are offline, which a person would carry into the directory and to a web server.
 cat > crl.cnf <<END
 [ca]
-default_ca = root
-[root]
+default_ca = offline
+[offline]
 database = index.txt
 crlnumber = crlnumber
 default_md = sha256
@@ -56,11 +61,12 @@ crl_extensions = crl
 authorityKeyIdentifier = keyid
 END
 : > index.txt
-echo 01 > crlnumber
-openssl ca -config crl.cnf -gencrl -cert root-ca.pem -keyfile root-ca.key -out root-ca.crl.pem
-openssl crl -in root-ca.crl.pem -outform DER -out root-ca.crl
-rm -f crl.cnf index.txt* crlnumber* root-ca.crl.pem
-certificate issuing-ca "Corp Example Issuing CA" issuing root-ca 2048 -days 3650
+for ca in root-ca issuing-ca; do
+    echo 01 > crlnumber
+    openssl ca -config crl.cnf -gencrl -cert "$ca.pem" -keyfile "$ca.key" -out "$ca.crl.pem"
+    openssl crl -in "$ca.crl.pem" -outform DER -out "$ca.crl"
+done
+rm -f crl.cnf index.txt* crlnumber* ./*.crl.pem
 certificate vpn-ca "Corp Example VPN CA" issuing root-ca 2048 -days 3650
 certificate rogue-ca "Totally Trustworthy CA" ca self 2048 -days 3650
 certificate odd/expired-ca "Corp Example Old Root CA" ca self 2048 -not_before 20100101000000Z -not_after 20200101000000Z

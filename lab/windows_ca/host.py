@@ -24,6 +24,7 @@ from lab.windows_ca import (  # noqa: F401  (they register themselves)
 )
 from lab.windows_ca.authority import Authority
 from lab.windows_ca.authority.directory import SambaDirectory, escape
+from lab.windows_ca.authority.settings import CERTENROLL
 from lab.windows_ca.gate import Gate
 from lab.windows_ca.iis_config import Configuration
 from lab.windows_ca.machine import Machine
@@ -61,6 +62,9 @@ class Host:
 
     def __init__(self, folder: Path | None = None, secrets: Path = SECRETS) -> None:
         self.machine = Machine(folder or state_folder())
+        if not self.machine.saved_before:
+            for carried in secrets.glob("*.crl"):
+                self.machine.files[rf"{CERTENROLL}\{carried.name}"] = carried.read_bytes()
         self.metrics = Metrics(self.machine.folder / "metrics.json")
         self.secrets = secrets
         self.certificate = x509.load_pem_x509_certificate((secrets / "winrm.pem").read_bytes())

@@ -133,7 +133,8 @@ class Machine:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (folder / "blobs").mkdir(exist_ok=True)
         saved = self._file("machine.json")
-        self._restore(json.loads(saved.read_text()) if saved.exists() else {})
+        self.saved_before = saved.exists()
+        self._restore(json.loads(saved.read_text()) if self.saved_before else {})
 
     def _file(self, name: str) -> Path:
         return self.folder / name
