@@ -253,6 +253,7 @@ def documentation(job: Job) -> None:
     job.run([BIN / "antsibull-changelog", "lint"], cwd=copy)
     job.run([BIN / "antsibull-changelog", "lint-changelog-yaml", "changelogs/changelog.yaml"], cwd=copy)
     job.run([sys.executable, "tests/tools/role_docs.py", "--check"])
+    job.run([sys.executable, "tests/tools/compliance_docs.py", "--check"])
 
 
 # ---- pytest

@@ -176,7 +176,9 @@ def observed(tmp_path_factory):
     """A playbook that runs compliance_drift over another one."""
     folder = tmp_path_factory.mktemp("drift")
     (folder / "site.yml").write_text(SITE)
-    (folder / "hosts.ini").write_text(f"[all:vars]\nansible_connection=local\nansible_python_interpreter={sys.executable}\n[some]\ngood\nbroken\n")
+    (folder / "hosts.ini").write_text(
+        f"[all:vars]\nansible_connection=local\nansible_python_interpreter={sys.executable}\n[some]\ngood\nbroken\n"
+    )
     task = {"folder": str(folder / "seen"), "playbook": str(folder / "site.yml"), "timeout": 60}
     lost = {"folder": str(folder / "lost"), "playbook": str(folder / "absent.yml"), "timeout": 60}
     tasks = [{"certlogon.core.compliance_drift": task}, {"certlogon.core.compliance_drift": lost}]

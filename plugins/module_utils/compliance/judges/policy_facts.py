@@ -119,7 +119,7 @@ class View:
         return World(map(self._policy, self.policies), self.scopes.values(), self._facts["policy_scopes"]["sites"])
 
     def _policy(self, words: Words) -> Policy:
-        claims, sweeps, unread = policy_claims.claims(self.contents.get(words["guid"], {}), repr(words["name"]))
+        claims, sweeps, unread = policy_claims.claims(dict(self.contents.get(words["guid"], {})), repr(words["name"]))
         folder = self.folders.get(words["guid"], {})
         if not folder.get("present"):
             unread = {**unread, **dict.fromkeys(PHASES, f"the folder of policy {words['name']!r} is missing in SYSVOL")}
