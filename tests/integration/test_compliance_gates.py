@@ -117,6 +117,7 @@ def test_a_crl_in_the_directory_is_fetched_as_members_do(lab: Any, connection: d
     )
     try:
         urls = [f"ldap:///CN={name},CN=gates,{base}?certificateRevocationList?base?objectClass=cRLDistributionPoint" for name in NAMES]
+        urls += [url.replace("///", f"//{place}/") for place in (connection["server"][0], "127.0.0.1:1") for url in urls[:1]]
         cdps = [{"url": url.replace(" ", "%20"), "issuer": one.pem, "used_by": "a test"} for url in urls]
         save(tmp_path, Observation(Target("domain", "corp.example"), "2026-01-01T00:00:00Z", cdps=cdps))
         directory = {**{name: line.get("default") for name, line in CONNECTION.items()}, **connection}
@@ -124,7 +125,9 @@ def test_a_crl_in_the_directory_is_fetched_as_members_do(lab: Any, connection: d
         result = run(CrlObservation(), params, check_mode=False, warn=print)
     finally:
         lab.ldbmodify(f"dn: CN=Gates CA,CN=gates,{base}\nchangetype: delete\n\ndn: CN=gates,{base}\nchangetype: delete\n\n")
-    found, gone = load(Path(result["observation"])).facts["crls"]
+    found, gone, by_name, silent = load(Path(result["observation"])).facts["crls"]
     assert [each["signed_by"] for each in found["lists"]] == [[one.sha256]] and found["lists"][0]["entries"] == 1
     assert gone["absent"] and "dc1.corp.example says" in gone["reason"]
-    assert result["asked"] == {"ldap bind": 1, "ldap search": 2}
+    assert by_name["lists"] == found["lists"], "the directory answers nobody without an account, but this run has one"
+    assert "cannot be fetched" in silent["reason"] and not silent["lists"], "another server's answer is not its"
+    assert result["asked"] == {"ldap bind": 3, "ldap search": 5}

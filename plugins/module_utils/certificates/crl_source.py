@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import ssl
 import time
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ def _search(ldap3: Any, cdp: LdapCdp, timeout: float, account: Account | None) -
         server,
         account.name if account else None,
         account.password if account else None,
-        receive_timeout=timeout,
+        receive_timeout=math.ceil(timeout),  # the library hands it to the system as a whole number
         auto_referrals=False,
         read_only=True,
         check_names=False,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every CDP of the run serves: each address is fetched once, HTTP and other directories in parallel. Reads only."""
+"""What every CDP of the run serves: each address is fetched once, web servers in parallel. Reads only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.compliance import o
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import Target
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observation import Observation
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.read_only import Asked
-from ansible_collections.certlogon.core.plugins.module_utils.directory.connection import ConnectionOptions
+from ansible_collections.certlogon.core.plugins.module_utils.directory.connection import CONNECTION, ConnectionOptions
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, SessionLost, UserError
 from ansible_collections.certlogon.core.plugins.module_utils.libraries import x509
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Warn
@@ -37,10 +37,15 @@ Fetch = Callable[[str], list[bytes]]
 """What an address serves. Raises `UserError`."""
 
 
+_DEFAULTS = {name: line.get("default") for name, line in CONNECTION.items()}
+"""Of a domain's connection, for what a task's option says nothing of."""
+
+
 class _Absent(UserError):
     """Who must know says that there is no CRL; any other failure to fetch one tells nothing."""
 
 
+_PLACE = re.compile(r"^ldaps?://[^/]+/", re.IGNORECASE)
 _GONE = re.compile(r"answers HTTP (404|410)\b")
 
 
@@ -136,6 +141,7 @@ def _deltas(fetched: Sequence[Fetched]) -> list[Point]:
 def _sources(params: Mapping[str, Any], warn: Warn, asked: Asked) -> Iterator[Callable[[str], Fetch | None]]:
     """Which way leads to an address; None where there is none from here."""
     timeout, limit = float(params["timeout"]), int(params["size_limit"])
+    members = _Members(params.get("directories") or (), warn, asked)
 
     def fetch(url: str) -> list[bytes]:
         try:
@@ -143,9 +149,20 @@ def _sources(params: Mapping[str, Any], warn: Warn, asked: Asked) -> Iterator[Ca
         except UserError as error:
             raise _Absent(str(error)) if _GONE.search(str(error)) else error from error
 
-    members = _Members(params.get("directories") or (), warn, asked)
+    def in_directory(url: str) -> list[bytes]:
+        """As somebody without an account; as this run's own account where the directory answers, but nobody without one."""
+        try:
+            return crl_source.fetch(cdp.parse(url), timeout, limit=limit)
+        except UserError as error:
+            if error.__cause__ is not None:  # it did not answer at all
+                raise
+            try:
+                return members.fetch(_PLACE.sub("ldap:///", url))
+            except UserError:
+                raise error from None
+
     try:
-        yield lambda url: members.fetch if url.casefold().startswith("ldap:///") else fetch
+        yield lambda url: members.fetch if url.casefold().startswith("ldap:///") else in_directory if _PLACE.match(url) else fetch
     finally:
         members.close()
 
@@ -179,8 +196,9 @@ class _Members:
         if self._open is None:
             self._open = []
             for options in self._directories:
-                context = read_only.directory(ConnectionOptions.from_params(options), self._warn, self._asked)
+                given = {name: value for name, value in options.items() if value is not None}
                 try:
+                    context = read_only.directory(ConnectionOptions.from_params({**_DEFAULTS, **given}), self._warn, self._asked)
                     self._open.append(context.__enter__())
                     self._contexts.append(context)
                 except UserError as error:
@@ -193,14 +211,14 @@ class _Members:
 
 
 def _fetched(given: Sequence[Point], way: Callable[[str], Fetch | None], asked: Asked) -> list[Fetched]:
-    """All of them; a member's directory one after the other, everything else in parallel."""
-    members = [one for one in given if one.url.casefold().startswith("ldap:///")]
-    others = [one for one in given if one not in members]
-    for point in others:
+    """All of them; directories one after the other, since they share sessions, and everything else in parallel."""
+    directories = [one for one in given if one.url.casefold().startswith(("ldap:", "ldaps:"))]
+    others = [one for one in given if one not in directories]
+    for point in given:
         _announce(point.url, asked)
     with ThreadPoolExecutor(WORKERS) as pool:
         running = pool.map(lambda point: _one(point, way(point.url)), others)
-        done = {one.point.url: one for one in [*(_one(point, way(point.url)) for point in members), *running]}
+        done = {one.point.url: one for one in [*(_one(point, way(point.url)) for point in directories), *running]}
     return [done[point.url] for point in given]
 
 
@@ -208,7 +226,7 @@ def _announce(url: str, asked: Asked) -> None:
     scheme = url.partition(":")[0].casefold()
     if scheme in ("http", "https"):
         asked.ask(scheme, "GET")
-    elif scheme in ("ldap", "ldaps"):
+    elif _PLACE.match(url):
         asked.ask("ldap", "bind")
         asked.ask("ldap", "search")
 
