@@ -560,3 +560,13 @@ def test_connections_are_kept_open(appliance: Any) -> None:
         session.get(REALMS, "Users")
     assert appliance.handle.metrics["connections"] == 1
     assert time.perf_counter() - began < 5
+
+
+def test_a_write_does_not_go_to_a_connection_that_ended_meanwhile(appliance: Any) -> None:
+    """Writes are never repeated, so an idle connection that the appliance has closed must be noticed before."""
+    session = appliance.session()
+    session.get(REALMS, "Users")
+    session._transport._connection.sock.shutdown(socket.SHUT_RDWR)
+    session.create("user_role", {"name": "Staff"})
+    assert session.get("user_role", "Staff") is not None
+    assert appliance.handle.metrics["connections"] == 2
