@@ -32,17 +32,16 @@ KILL = "kill -9 -1; while [ $(pgrep -c .) -gt 2 ]; do sleep 0.02; done; find /ru
 INNER_TEXT = "Hello from the inner network.\n"
 INNER_ROOT = "/srv/www"
 ADMINISTRATOR, ADMINISTRATOR_REALM = "admin", "Admin Users"
-# certificate FILE NAME SUBJECT-ALTERNATIVE-NAMES: by the lab's issuing CA, the chain in the file.
+# certificate FILE NAME SUBJECT-ALTERNATIVE-NAMES: by the lab's root.
 CERTIFICATE = """\
 set -eu
 umask 077
 mkdir -p "$(dirname "$1")"
 openssl req -x509 -newkey rsa:2048 -noenc -quiet -keyout "$1.key" -out "$1.pem" -subj "/CN=$2" -days 825 \\
-    -CA /srv/files/issuing-ca.pem -CAkey /srv/files/issuing-ca.key -addext basicConstraints=critical,CA:false \\
+    -CA /srv/files/root-ca.pem -CAkey /srv/files/root-ca.key -addext basicConstraints=critical,CA:false \\
     -addext keyUsage=critical,digitalSignature,keyEncipherment -addext extendedKeyUsage=serverAuth \\
     -addext subjectKeyIdentifier=hash -addext authorityKeyIdentifier=keyid -addext "subjectAltName=$3" \\
-    -addext crlDistributionPoints=URI:http://ca1.corp.example/CertEnroll/Corp%20Example%20Issuing%20CA.crl
-cat /srv/files/issuing-ca.pem >> "$1.pem"
+    -addext crlDistributionPoints=URI:http://ca1.corp.example/CertEnroll/Corp%20Example%20Root%20CA.crl
 """
 
 Boot = Callable[[str], Process]

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # What a Windows host has that was installed and joined, but has no role yet. Runs on the domain controller:
 #   ca1.sh certificate PKI FOLDER FQDN ADDRESS    FOLDER/winrm.key, winrm.pem: WinRM's TLS, issued by the lab's root;
-#                                                 *.crl: the CRLs of CAs that are offline, which somebody has put into CertEnroll
+#                                                 *.crl: the offline root's CRL, which somebody has put into CertEnroll
 #   ca1.sh keytab FOLDER ACCOUNT                  FOLDER/ca1.keytab: the computer account's keys
 set -eu
 umask 077
@@ -21,7 +21,6 @@ certificate)
         -addext "subjectAltName=DNS:$name,DNS:${name%%.*},IP:$address"
     rm "$folder/openssl.cnf"
     cp "$pki/root-ca.crl" "$folder/Corp Example Root CA.crl"
-    cp "$pki/issuing-ca.crl" "$folder/Corp Example Issuing CA.crl"
     ;;
 keytab)
     samba-tool domain exportkeytab "$1/ca1.keytab" --principal="$2"

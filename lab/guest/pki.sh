@@ -46,12 +46,11 @@ certificate() {
 }
 
 certificate root-ca "Corp Example Root CA" ca self 3072 -days 7300
-certificate issuing-ca "Corp Example Issuing CA" issuing root-ca 2048 -days 3650
-# The CRLs of CAs that are offline, which a person would carry into the directory and to a web server.
+# The offline root's CRL, which a person would carry into the directory and to a web server.
 cat > crl.cnf <<END
 [ca]
-default_ca = offline
-[offline]
+default_ca = root
+[root]
 database = index.txt
 crlnumber = crlnumber
 default_md = sha256
@@ -61,12 +60,11 @@ crl_extensions = crl
 authorityKeyIdentifier = keyid
 END
 : > index.txt
-for ca in root-ca issuing-ca; do
-    echo 01 > crlnumber
-    openssl ca -config crl.cnf -gencrl -cert "$ca.pem" -keyfile "$ca.key" -out "$ca.crl.pem"
-    openssl crl -in "$ca.crl.pem" -outform DER -out "$ca.crl"
-done
-rm -f crl.cnf index.txt* crlnumber* ./*.crl.pem
+echo 01 > crlnumber
+openssl ca -config crl.cnf -gencrl -cert root-ca.pem -keyfile root-ca.key -out root-ca.crl.pem
+openssl crl -in root-ca.crl.pem -outform DER -out root-ca.crl
+rm -f crl.cnf index.txt* crlnumber* root-ca.crl.pem
+certificate issuing-ca "Corp Example Issuing CA" issuing root-ca 2048 -days 3650
 certificate vpn-ca "Corp Example VPN CA" issuing root-ca 2048 -days 3650
 certificate rogue-ca "Totally Trustworthy CA" ca self 2048 -days 3650
 certificate odd/expired-ca "Corp Example Old Root CA" ca self 2048 -not_before 20100101000000Z -not_after 20200101000000Z
