@@ -5,19 +5,19 @@ from __future__ import annotations
 
 import argparse
 import configparser
-import contextlib
 import datetime
 import getpass
 import json
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from passivekey.agent import enrollment, state
 from passivekey.agent.client import Server, ServerError
 from passivekey.agent.container import ContainerError
+from passivekey.agent.lock import alone
 from passivekey.agent.secret_store import FileStore, PlatformStore, SecretStore, SecretStoreError
 
 SETTINGS = (Path("/etc/passivekey/agent.conf"), Path(os.environ.get("PROGRAMDATA", "C:/ProgramData")) / "PassiveKey/agent.conf")
@@ -54,34 +54,14 @@ def warn(text: str) -> None:
     print(f"passivekey: {text}", file=sys.stderr)
 
 
-@contextlib.contextmanager
-def alone(places: state.Places) -> Iterator[bool]:
-    """Whether no other agent of this user is at it now."""
-    places.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with places.lock.open("a") as file:
-        try:
-            if os.name == "posix":
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            else:
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]  # of Windows only
-        except OSError:
-            yield False
-            return
-        yield True
-
-
 def enroll(arguments: argparse.Namespace) -> int:
     """Enroll this user on this workstation, or finish, or renew; nothing where all is well."""
     agent = agent_of(arguments)
     with alone(agent.places) as mine:
         if not mine:
+            warn("another agent of this user is at it")
             return 0
         content = agent.bring_up()
-        agent.policy(content)
     if not arguments.quiet:
         print(f"active: device {content.device}")
     return 0
@@ -116,7 +96,7 @@ def cookies(arguments: argparse.Namespace) -> int:
     if content is None:
         warn("not enrolled on this workstation; run: passivekey-agent enroll")
         return 1
-    policy = enrollment.kept_policy(agent.places, content) or agent.policy(content)
+    policy = agent.current_policy(content)
     print(json.dumps({"interval": policy["interval"], "cookies": enrollment.cookies(content, policy)}))
     return 0
 

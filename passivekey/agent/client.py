@@ -6,22 +6,25 @@ from __future__ import annotations
 import base64
 import email.utils
 import json
+import ssl
 import time
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from http.client import HTTPException, HTTPResponse, HTTPSConnection
+from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
 
-import requests
-import spnego
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from spnego.channel_bindings import GssChannelBindings
-from spnego.exceptions import SpnegoError
 
 from passivekey.protocol import messages
 
-TIMEOUT = (5, 30)
-"""Seconds: to connect, to be answered."""
+CONNECT, ANSWER = 5.0, 30.0
+"""Seconds."""
+
+SIGN_IN = "__Host-passivekey-signin"
+AskPassword = Callable[[], "tuple[str, str] | None"]
 
 
 class ServerError(Exception):
@@ -33,27 +36,31 @@ class ServerError(Exception):
 
 
 class Server:
-    """One session with the server at `origin`. `ca_file`: what its certificate is verified by, else the system's store."""
+    """One connection to the server at `origin`. `ca_file`: what its certificate is verified by, else the system's store.
 
-    def __init__(self, origin: str, ca_file: str | None = None) -> None:
+    No proxy is used, and no redirect followed: a variable of the environment or an answer must not decide who is asked.
+    """
+
+    def __init__(self, origin: str, ca_file: str | None = None, clock: Callable[[], float] = time.time) -> None:
         self.origin = origin.rstrip("/")
-        self._session = requests.Session()
-        self._session.trust_env = False  # a variable of the environment must not decide whom to trust
-        self._verify: str | bool = ca_file or True
         self.clock_difference = 0.0
         """Seconds that this machine's clock is ahead, by the last answer."""
 
-    def get(self, path: str) -> requests.Response:
+        self._ca_file, self._clock = ca_file, clock
+        self._connection: HTTPSConnection | None = None
+        self._sign_in = ""
+
+    def get(self, path: str) -> bytes:
         return self._ask("GET", path)
 
     def post(self, path: str, words: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-        answer = self._ask("POST", path, json=dict(words), headers=headers)
-        return dict(answer.json()) if answer.content else {}
+        content = self._ask("POST", path, json.dumps(words).encode(), headers or {})
+        return read_object(content) if content else {}
 
     def nonce(self) -> str:
-        return str(self.post("/v1/nonces", {})["nonce"])
+        return str(self.post("/v1/nonces", {}).get("nonce"))
 
-    def enroll(self, words: Mapping[str, Any], ask_password: Callable[[], tuple[str, str] | None]) -> dict[str, Any]:
+    def enroll(self, words: Mapping[str, Any], ask_password: AskPassword) -> dict[str, Any]:
         """POST /v1/devices, signed in: by the user's ticket without a question, else by name and password."""
         token = self._ticket()
         if token:
@@ -64,58 +71,129 @@ class Server:
                     raise
         given = ask_password()
         if given is None:
-            raise ServerError("unauthenticated", "there is no Kerberos ticket, and nobody gave a password")
+            raise ServerError("unauthenticated", "there is no Kerberos ticket that the server takes, and nobody gave a password")
         self.post("/v1/sign-in", {"username": given[0], "password": given[1]})
-        return self.post("/v1/devices", words)
+        return self.post("/v1/devices", words, {"Cookie": f"{SIGN_IN}={self._sign_in}"})
 
     def _ticket(self) -> str:
         """A token for HTTP/host, bound to the TLS channel; "" where the user has no ticket."""
-        host = urlsplit(self.origin).hostname or ""
         try:
-            context = spnego.client(hostname=host, service="HTTP", protocol="kerberos", channel_bindings=self._channel())
+            import spnego
+            from spnego.channel_bindings import GssChannelBindings
+            from spnego.exceptions import SpnegoError
+        except ImportError:
+            return ""
+        binding = self.channel_binding()
+        bindings = GssChannelBindings(application_data=binding) if binding else None
+        try:
+            context = spnego.client(hostname=self._host, service="HTTP", protocol="kerberos", channel_bindings=bindings)
             return base64.b64encode(context.step() or b"").decode()
         except (SpnegoError, ImportError):
             return ""
 
-    def _channel(self) -> GssChannelBindings | None:
-        """tls-server-end-point of the server's certificate (RFC 5929 section 4)."""
-        answer = self._session.get(f"{self.origin}/health", verify=self._verify, timeout=TIMEOUT, stream=True)
-        try:
-            connection = getattr(answer.raw, "connection", None) or getattr(answer.raw, "_connection", None)
-            der = connection.sock.getpeercert(True) if connection is not None and connection.sock is not None else None
-        finally:
-            answer.close()
+    def channel_binding(self) -> bytes:
+        """tls-server-end-point of the server's certificate on this connection (RFC 5929 section 4)."""
+        self.get("/v1/policy")  # on a connection that lives
+        sock = self._connection.sock if self._connection else None
+        der = sock.getpeercert(True) if isinstance(sock, ssl.SSLSocket) else None
         if not der:
-            return None
+            return b""
         certificate = x509.load_der_x509_certificate(der)
         signed_with = certificate.signature_hash_algorithm
         strong = signed_with if signed_with and not isinstance(signed_with, (hashes.MD5, hashes.SHA1)) else hashes.SHA256()
-        return GssChannelBindings(application_data=b"tls-server-end-point:" + certificate.fingerprint(strong))
+        return b"tls-server-end-point:" + certificate.fingerprint(strong)
 
-    def _ask(self, method: str, path: str, **more: Any) -> requests.Response:
+    @property
+    def _host(self) -> str:
+        return urlsplit(self.origin).hostname or ""
+
+    def _ask(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> bytes:
+        begun = time.monotonic()
         try:
-            answer = self._session.request(
-                method, f"{self.origin}{path}", verify=self._verify, timeout=TIMEOUT, allow_redirects=False, **more
-            )
-        except requests.RequestException as error:
-            raise ServerError("unreachable", " ".join(str(error).split())) from error
-        self._compare_clocks(answer.headers.get("Date", ""), answer.elapsed.total_seconds())
-        if answer.ok and answer.status_code < 300 and len(answer.content) <= messages.LONGEST:
-            return answer
-        raise _refused(answer)
+            answer, content = self._answer(method, path, body, headers or {})
+        except (OSError, HTTPException, ValueError) as error:
+            self.close()
+            raise ServerError("unreachable", _reason(error)) from error
+        self._compare_clocks(answer.headers.get("Date", ""), time.monotonic() - begun)
+        self._keep_sign_in(answer)
+        if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES and len(content) <= messages.LONGEST:
+            return content
+        raise _refused(answer, content)
+
+    def _answer(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[HTTPResponse, bytes]:
+        sent = {"Content-Type": "application/json", **headers} if body is not None else dict(headers)
+        reused = self._connection is not None
+        try:
+            return self._once(method, path, body, sent)
+        except (HTTPException, ConnectionError):
+            self.close()
+            if not reused:
+                raise
+        return self._once(method, path, body, sent)  # the server had closed the old connection; each step may be repeated
+
+    def _once(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[HTTPResponse, bytes]:
+        if self._connection is None:
+            self._connection = self._connect()
+        self._connection.request(method, path, body, headers)
+        answer = self._connection.getresponse()
+        content = answer.read(messages.LONGEST + 1)
+        if not answer.isclosed():
+            self.close()  # what is longer than allowed is not read
+        return answer, content
+
+    def _connect(self) -> HTTPSConnection:
+        parts = urlsplit(self.origin)
+        context = ssl.create_default_context(cafile=self._ca_file)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        connection = HTTPSConnection(self._host, parts.port or 443, timeout=CONNECT, context=context)
+        connection.connect()
+        connection.sock.settimeout(ANSWER)
+        return connection
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _keep_sign_in(self, answer: HTTPResponse) -> None:
+        for header in answer.headers.get_all("Set-Cookie") or ():
+            try:
+                found = SimpleCookie(header).get(SIGN_IN)
+            except CookieError:
+                continue
+            if found is not None:
+                self._sign_in = found.value
 
     def _compare_clocks(self, told: str, took: float) -> None:
         try:
             theirs = email.utils.parsedate_to_datetime(told).timestamp()
         except (ValueError, TypeError):
             return
-        self.clock_difference = time.time() - took / 2 - theirs
+        self.clock_difference = self._clock() - took / 2 - theirs
 
 
-def _refused(answer: requests.Response) -> ServerError:
+def read_object(content: bytes) -> dict[str, Any]:
+    """What the server answered; anything but a JSON object is no answer of PassiveKey."""
     try:
-        words = answer.json()
+        found = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ServerError("unreachable", "the answer is none of PassiveKey; is the address right?") from error
+    if not isinstance(found, dict):
+        raise ServerError("unreachable", "the answer is none of PassiveKey; is the address right?")
+    return found
+
+
+def _refused(answer: HTTPResponse, content: bytes) -> ServerError:
+    try:
+        words = json.loads(content)
         kind = str(words["type"]).removeprefix("urn:passivekey:error:")
         return ServerError(kind, str(words.get("detail") or ""))
-    except (ValueError, KeyError, TypeError, json.JSONDecodeError):
-        return ServerError("unreachable", f"HTTP {answer.status_code}, and no answer of PassiveKey; is the address right?")
+    except (ValueError, KeyError, TypeError, RecursionError):
+        redirect = "a redirect, which is not followed" if 300 <= answer.status < 400 else "no answer of PassiveKey"
+        return ServerError("unreachable", f"HTTP {answer.status}, {redirect}; is the address right?")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is refused: {error.verify_message}; set ca_file, or add the CA to this machine's trust store"
+    return " ".join(str(error).split()) or type(error).__name__

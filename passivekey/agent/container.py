@@ -23,13 +23,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from passivekey.agent.secret_store import SecretStore, new_passphrase
 from passivekey.protocol import codes, keys
+from passivekey.protocol.errors import Refused
 from passivekey.protocol.messages import octets, text
 
 FORMAT = 1
 
 
 class ContainerError(Exception):
-    """The container cannot be opened: it, or its passphrase, is gone or another one's. Enrolling anew mends it."""
+    """The container cannot be opened: it is damaged, or its passphrase is gone or another one's. Enrolling anew mends it."""
 
 
 @dataclass
@@ -99,11 +100,11 @@ def load(path: Path, store: SecretStore) -> Content | None:
     passphrase = store.get(name)
     if passphrase is None:
         raise ContainerError(f"the passphrase of {path} is not in this user's store for secrets")
-    document = json.loads(path.read_text(encoding="ascii"))
     try:
+        document = json.loads(path.read_text(encoding="ascii"))
         plain = AESGCM(_key(passphrase, name)).decrypt(octets(document["nonce"]), octets(document["content"]), name.encode())
         return Content(**json.loads(plain))
-    except (InvalidTag, ValueError, TypeError, KeyError) as error:
+    except (InvalidTag, Refused, OSError, ValueError, TypeError, KeyError) as error:
         raise ContainerError(f"{path} cannot be opened by the passphrase that the store for secrets has") from error
 
 
@@ -118,7 +119,8 @@ def forget(path: Path, store: SecretStore) -> None:
 def _name(path: Path) -> str | None:
     try:
         document = json.loads(path.read_text(encoding="ascii"))
-        return str(document["name"]) if document["format"] == FORMAT else None
+        name = str(document["name"])
+        return name if document["format"] == FORMAT and name.isalnum() else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

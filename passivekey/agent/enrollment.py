@@ -3,21 +3,21 @@
 
 from __future__ import annotations
 
-import datetime
-import json
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from passivekey.agent import container, state
-from passivekey.agent.client import Server, ServerError
+from passivekey.agent.client import AskPassword, Server, ServerError, read_object
 from passivekey.agent.container import ContainerError, Content
+from passivekey.agent.lock import alone
 from passivekey.agent.secret_store import SecretStore
 from passivekey.protocol import certificates, codes, keys, messages
 from passivekey.protocol.errors import Refused
@@ -25,7 +25,13 @@ from passivekey.protocol.errors import Refused
 CLOCK_WARNING = 10
 """Seconds that the workstation's clock may differ before the user is told."""
 
-AskPassword = Callable[[], "tuple[str, str] | None"]
+POLICY_AGE = 3600
+"""Seconds after which the policy is asked for again, for there may be new sites."""
+
+_MOST_STEPS = 12
+"""Of one run: an enrolment has four, and a server that forgets or refuses what it said before is not asked for ever."""
+
+_NOT_NOW = ("unreachable", "unavailable", "throttled")
 
 
 def nobody() -> None:
@@ -40,27 +46,29 @@ class Agent:
     workstation: str
     ask_password: AskPassword = nobody
     warn: Callable[[str], None] = print
+    clock: Callable[[], float] = time.time
+    _told_clock: bool = False
 
     def bring_up(self) -> Content:
-        """An active device with a certificate that is not due; enrolls, goes on, or renews as needed."""
+        """An active device that the server knows, with a certificate that is not due; enrolls, goes on, or renews as needed."""
         content = self._begun()
-        steps = {"new": self._enroll, "pending": self._seed, "seeded": self._confirm}
-        while content.stage != "active":
+        steps = {"new": self._enroll, "pending": self._seed, "seeded": self._confirm, "active": self._see}
+        for _number in range(_MOST_STEPS):
+            was_active = content.stage == "active"
             try:
                 steps[content.stage](content)
             except ServerError as error:
+                if was_active and error.code in _NOT_NOW and self.clock() < _ends(content):
+                    self.warn(f"{error}; the device of this workstation goes on working")
+                    return content
                 if error.code != "no-such-device" or content.stage == "new":
                     raise
-                content = self._anew()  # the server forgot an enrolment that was broken off too long ago
-        try:
-            self._renew(content)
-        except ServerError as error:
-            if error.code != "no-such-device":
-                raise
-            self._anew()
-            return self.bring_up()
-        self._tell_clock()
-        return content
+                content = self._anew()  # revoked, or an enrolment that was broken off too long ago
+                continue
+            self._tell_clock()
+            if was_active and content.stage == "active":
+                return content
+        raise ServerError("proof-refused", "the server does not take what it asked for; its log says more")
 
     def load(self) -> Content | None:
         """The active device, if there is one."""
@@ -95,7 +103,9 @@ class Agent:
             "workstation": self.workstation,
         }
         answer = self.server.enroll(words, self.ask_password)
-        self._take(content, answer)
+        with _understood():
+            self._take(content, answer)
+            content.policy_keys = [dict(key) for key in answer["policy_keys"]]
         # an answer that was lost may belong to a device that is active by now; its seed is asked for again all the same
         content.stage = "pending"
         self._save(content)
@@ -106,78 +116,116 @@ class Agent:
         ca = x509.load_der_x509_certificate(messages.octets(answer["ca"]))
         certificate.verify_directly_issued_by(ca)
         if certificate.public_key() != content.signer.public_key:
-            raise ServerError("malformed", "the certificate is not for this workstation's key")
-        content.device, content.certificate, content.ca = str(answer["device"]), str(answer["certificate"]), str(answer["ca"])
-        content.policy_keys = list(answer["policy_keys"])
+            raise ValueError("the certificate is not for this workstation's key")
+        device = messages.string(answer, "device", "malformed")
+        if not device.isalnum() or content.device not in ("", device):
+            raise ValueError("the answer is for another device")
+        content.device, content.certificate, content.ca = device, answer["certificate"], answer["ca"]
 
     def _seed(self, content: Content) -> None:
         answer = self.server.post(f"/v1/devices/{content.device}/seed", {"proof": self._proof(content, "seed")})
-        seed = messages.take(answer["seed"], content.device, content.agreement_key)
+        with _understood():
+            seed = messages.take(answer["seed"], content.device, content.agreement_key)
         content.seed, content.step, content.digits = messages.text(seed.value), seed.step, seed.digits
         content.stage = "seeded"
         self._save(content)
 
     def _confirm(self, content: Content) -> None:
+        nonce = self.server.nonce()  # first, for its answer tells the server's time, which the code has to be of
         counter = codes.counter_at(self._now(), content.step)
-        proof = self._proof(content, "confirm", code=content.codes.code("enrollment", counter), counter=counter)
+        proof = self._proof(content, "confirm", nonce, code=content.codes.code("enrollment", counter), counter=counter)
         try:
             self.server.post(f"/v1/devices/{content.device}/confirm", {"proof": proof})
+            content.stage = "active"
         except ServerError as error:
             if error.code != "proof-refused":
                 raise
             content.stage = "pending"  # another seed took this one's place
+        self._save(content)
+
+    def _see(self, content: Content) -> None:
+        """Whether the server still knows the device; a new certificate where one is due; today's policy."""
+        path = f"/v1/devices/{content.device}"
+        known = self.server.post(f"{path}/status", {"proof": self._proof(content, "status")})
+        if known.get("state") == "pending":
+            content.stage = "pending"
             self._save(content)
             return
-        content.stage = "active"
-        self._save(content)
-        self._write_state(content)
-
-    def _renew(self, content: Content) -> None:
-        certificate = x509.load_der_x509_certificate(messages.octets(content.certificate))
-        if certificates.due(certificate, datetime.datetime.now(datetime.timezone.utc)):
-            path = f"/v1/devices/{content.device}/certificate"
-            self._take(content, self.server.post(path, {"proof": self._proof(content, "certificate", csr=_csr(content))}))
+        if known.get("state") != "active":
+            raise ServerError("malformed", "the server's answer does not say how this device is")
+        if self._now() >= _renew_at(content):
+            answer = self.server.post(f"{path}/certificate", {"proof": self._proof(content, "certificate", csr=_csr(content))})
+            with _understood():
+                self._take(content, answer)
             self._save(content)
-        self._write_state(content)
+        self.policy(content)
+        seen = int(self.clock())
+        state.write(self.places, state.State(content.device, content.origin, _renew_at(content), _ends(content), seen))
 
     def retire(self) -> None:
-        """Revoke this device and forget all of it."""
+        """Revoke this device and forget all of it; raises, and forgets nothing, where the server cannot be told."""
         content = container.load(self.places.container, self.store)
         if content and content.device:
-            with suppress(ServerError):
+            try:
                 self.server.post(f"/v1/devices/{content.device}/retire", {"proof": self._proof(content, "retire")})
+            except ServerError as error:
+                if error.code != "no-such-device":
+                    raise
         container.forget(self.places.container, self.store)
-        self.places.state.unlink(missing_ok=True)
+        for path in (self.places.state, self.places.policy):
+            path.unlink(missing_ok=True)
 
     # ---- the policy
 
     def policy(self, content: Content) -> dict[str, Any]:
         """Today's policy, signed by a key that this device knows, or that follows from one."""
-        token = self.server.get("/v1/policy").text
-        now = self._now()
-        try:
-            claims = messages.read_policy(token, content.policy_keys, now, content.policy_serial)
-        except Refused:
-            statements = self.server.get("/v1/policy/succession").json()["statements"]
-            claims = messages.read_policy(token, messages.follow(content.policy_keys, statements), now, content.policy_serial)
-        content.policy_serial, content.policy_keys = claims["serial"], list(claims["policy_keys"])
+        with _understood():
+            token = self.server.get("/v1/policy").decode("ascii")
+            now = self._now()
+            try:
+                claims = messages.read_policy(token, content.policy_keys, now, content.policy_serial)
+            except Refused:
+                statements = read_object(self.server.get("/v1/policy/succession"))["statements"]
+                claims = messages.read_policy(token, messages.follow(content.policy_keys, statements), now, content.policy_serial)
+            content.policy_serial, content.policy_keys = claims["serial"], [dict(key) for key in claims["policy_keys"]]
         self._save(content)
-        self.places.policy.write_text(token, encoding="ascii")
+        temporary = self.places.policy.with_suffix(".new")
+        temporary.write_text(token, encoding="ascii")
+        temporary.replace(self.places.policy)
         return claims
+
+    def current_policy(self, content: Content) -> dict[str, Any]:
+        """The kept policy; asked for anew where it is an hour old, or good no more."""
+        kept = kept_policy(self.places, content, self.clock())
+        if kept and self.clock() - kept["issued"] < POLICY_AGE:
+            return kept
+        with alone(self.places) as mine:
+            found = self.load() if mine else None  # as it is now that nobody else writes it
+            try:
+                if found:
+                    return self.policy(found)
+            except ServerError:
+                if not kept:
+                    raise
+        if kept:
+            return kept
+        raise ServerError("unavailable", "another agent is busy with this user's device; try again")
 
     # ---- what all need
 
-    def _proof(self, content: Content, step: str, **claims: Any) -> str:
+    def _proof(self, content: Content, step: str, nonce: str = "", **claims: Any) -> str:
         path = f"{content.origin}/v1/devices/{content.device}/{step}"
-        return messages.proof(content.signer, content.device, path, self.server.nonce(), int(self._now()), **claims)
+        nonce = nonce or self.server.nonce()
+        return messages.proof(content.signer, content.device, path, nonce, int(self._now()), **claims)
 
     def _now(self) -> float:
         """By the server's clock where it was heard: what is signed has to be of its time."""
-        return time.time() - self.server.clock_difference
+        return self.clock() - self.server.clock_difference
 
     def _tell_clock(self) -> None:
         difference = self.server.clock_difference
-        if abs(difference) > CLOCK_WARNING:
+        if abs(difference) > CLOCK_WARNING and not self._told_clock:
+            self._told_clock = True
             self.warn(
                 f"this workstation's clock is {abs(difference):.0f} seconds {'ahead of' if difference > 0 else 'behind'} the server's; "
                 "codes are refused when it is more than 30: see that the time service runs"
@@ -185,12 +233,6 @@ class Agent:
 
     def _save(self, content: Content) -> None:
         container.save(self.places.container, content, self.store)
-
-    def _write_state(self, content: Content) -> None:
-        certificate = x509.load_der_x509_certificate(messages.octets(content.certificate))
-        begun, ends = certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
-        renew_at = int(begun + (ends - begun) * certificates.RENEW_AT)
-        state.write(self.places, state.State(content.device, content.origin, renew_at, int(ends)))
 
 
 def code(content: Content, now: float | None = None) -> tuple[str, int]:
@@ -215,13 +257,37 @@ def cookies(content: Content, policy: dict[str, Any], now: float | None = None) 
     ]
 
 
-def kept_policy(places: state.Places, content: Content) -> dict[str, Any] | None:
+def kept_policy(places: state.Places, content: Content, now: float) -> dict[str, Any] | None:
     """The policy of the last time, if it is still good."""
     try:
         token = places.policy.read_text(encoding="ascii")
-        return messages.read_policy(token, content.policy_keys, time.time(), content.policy_serial)
-    except (OSError, Refused, json.JSONDecodeError):
+        return messages.read_policy(token, content.policy_keys, now, content.policy_serial)
+    except (OSError, Refused, ValueError):
         return None
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """What the server sent and this protocol does not allow is said as such."""
+    try:
+        yield
+    except Refused as refused:
+        raise ServerError("malformed", f"the server's answer: {refused.detail}") from refused
+    except (KeyError, TypeError, ValueError, InvalidSignature) as error:
+        raise ServerError("malformed", f"the server's answer is not as the protocol says ({type(error).__name__}: {error})") from error
+
+
+def _certificate(content: Content) -> x509.Certificate:
+    return x509.load_der_x509_certificate(messages.octets(content.certificate))
+
+
+def _ends(content: Content) -> int:
+    return int(_certificate(content).not_valid_after_utc.timestamp())
+
+
+def _renew_at(content: Content) -> int:
+    begun = _certificate(content).not_valid_before_utc.timestamp()
+    return int(begun + (_ends(content) - begun) * certificates.RENEW_AT)
 
 
 def _csr(content: Content) -> str:

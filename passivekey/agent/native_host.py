@@ -15,7 +15,6 @@ from passivekey.agent import enrollment
 from passivekey.agent.client import ServerError
 from passivekey.agent.container import ContainerError
 from passivekey.agent.secret_store import SecretStoreError
-from passivekey.protocol.errors import Refused
 
 LONGEST = 4096
 """Of a question; the browsers' own limit of answers is 1 MB."""
@@ -47,7 +46,7 @@ def _answer(agent: enrollment.Agent, content: bytes) -> dict[str, object]:
         found = agent.load()
         if found is None:
             return {"error": "not enrolled"}
-        policy = enrollment.kept_policy(agent.places, found) or agent.policy(found)
-        return {"interval": policy["interval"], "cookies": enrollment.cookies(found, policy)}
-    except (ServerError, ContainerError, SecretStoreError, Refused) as error:
+        policy = agent.current_policy(found)
+        return {"interval": policy["interval"], "cookies": enrollment.cookies(found, policy, agent.clock())}
+    except (ServerError, ContainerError, SecretStoreError) as error:
         return {"error": str(error)}

@@ -82,6 +82,8 @@ class FileStore:
             return path.read_text(encoding="ascii")
         except FileNotFoundError:
             return None
+        except (OSError, ValueError) as error:
+            raise SecretStoreError(f"{path} cannot be read: {error}") from error
 
     def put(self, name: str, secret: str) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -98,7 +100,5 @@ class FileStore:
 def _unusable(error: Exception) -> str:
     kind = type(error).__name__
     if kind == "NoKeyringError":
-        return (
-            'there is no store for secrets in this session (no Secret Service on D-Bus); log on to a desktop, or set secret_store = "file"'
-        )
+        return "there is no store for secrets in this session (no Secret Service on D-Bus); log on to a desktop, or set store = file"
     return f"the store for secrets cannot be used ({kind}: {error}); is it locked?"

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 FORMAT = 1
+ASK_EVERY = 86400
+"""Seconds after which a logon asks the server whether the device is still good; one that was revoked enrolls anew."""
 
 
 @dataclass(frozen=True)
@@ -48,23 +50,21 @@ class Places:
     def lock(self) -> Path:
         return self.folder / "lock"
 
-    @property
-    def log(self) -> Path:
-        return self.folder / "agent.log"
-
 
 @dataclass(frozen=True)
 class State:
-    """Of an active device: when its certificate is to be renewed, and when it ends (seconds since 1970)."""
+    """Of an active device: when its certificate is to be renewed, when it ends, and when the server last knew it (seconds since 1970)."""
 
     device: str
     origin: str
     renew_at: int
     expires: int
+    seen: int
     format: int = FORMAT
 
     def well(self, now: float) -> bool:
-        return now < self.renew_at
+        """Nothing to do: no renewal is due, and the server was asked within a day (or a clock that was set back says so)."""
+        return now < self.renew_at and abs(now - self.seen) < ASK_EVERY
 
 
 def read(places: Places) -> State | None:
@@ -74,7 +74,9 @@ def read(places: Places) -> State | None:
         found = State(**words)
     except (OSError, ValueError, TypeError):
         return None
-    return found if found.format == FORMAT and places.container.exists() else None
+    numbers = (found.renew_at, found.expires, found.seen)
+    understood = found.format == FORMAT and all(isinstance(number, int) for number in numbers)
+    return found if understood and places.container.exists() else None
 
 
 def write(places: Places, state: State) -> None:
