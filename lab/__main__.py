@@ -16,7 +16,7 @@ from lab.progress import Progress
 
 EXTRAS = (
     "dc2: a second domain controller; ca1: the stand-in for the Windows CA host (the domain is bare then, and dc1 has SSH); "
-    "vpn: an appliance, a gateway, a client and a server behind them"
+    "vpn: an appliance, a gateway, a client and a server behind them; passivekey: pk1, for the PassiveKey server"
 )
 
 
@@ -33,19 +33,26 @@ def parser() -> argparse.ArgumentParser:
         return added
 
     up = command("up", "Start the lab; does nothing if it runs.")
-    up.add_argument("--with", dest="extras", action="append", choices=["dc2", "ca1", "vpn"], default=[], help=EXTRAS)
+    up.add_argument("--with", dest="extras", action="append", choices=["dc2", "ca1", "vpn", "passivekey"], default=[], help=EXTRAS)
     up.add_argument("--bare", action="store_true", help="no enrollment service objects in the directory")
     status = command("status", "What runs, where, and with which accounts.")
     status.add_argument("--json", action="store_true", help="for other tools; contains the passwords")
     execute = command("exec", "Run a command (default: a shell) on a host; HOST machine: this machine's files, the lab's network.")
     execute.add_argument("--online", action="store_true", help="with the machine's network instead of the lab's")
-    execute.add_argument("host", metavar="HOST", help="dc1, dc2, ca1, vpn1, gw1, client1, inner1, control or machine")
+    execute.add_argument("host", metavar="HOST", help="dc1, dc2, ca1, vpn1, gw1, client1, inner1, pk1, control or machine")
     execute.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD")
     command("kill", "SIGKILL samba on a domain controller, the stand-in on ca1 or vpn1, all on gw1.").add_argument("host", metavar="HOST")
     command("start", "Start what kill ended.").add_argument("host", metavar="HOST")
     command("list", "All labs on this machine.")
     prepare = command("prepare", "Make what `up` starts from (the Debian root, its layers, the domain's snapshot); start nothing.")
-    prepare.add_argument("--with", dest="extras", action="append", choices=["vpn"], default=[], help="vpn: the layer of the VPN hosts")
+    prepare.add_argument(
+        "--with",
+        dest="extras",
+        action="append",
+        choices=["vpn", "passivekey"],
+        default=[],
+        help="vpn: the layer of the VPN hosts; passivekey: that of pk1",
+    )
     prepare.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     command("down", "End the lab and remove its state.")
     return top
@@ -79,6 +86,8 @@ def run(options: argparse.Namespace) -> int:
         domain.ensure_snapshot(progress, bare=options.bare)
         if "vpn" in options.extras:
             root.ensure_layer(progress, root.VPN)
+        if "passivekey" in options.extras:
+            root.ensure_layer(progress, root.PASSIVEKEY)
         return 0
     lab = Lab(options.name)
     if options.action == "up":
@@ -102,7 +111,12 @@ def run(options: argparse.Namespace) -> int:
 def up(lab: Lab, options: argparse.Namespace) -> int:
     progress = Progress()
     started = lab.up(
-        progress, second_dc="dc2" in options.extras, bare=options.bare, ca="ca1" in options.extras, vpn="vpn" in options.extras
+        progress,
+        second_dc="dc2" in options.extras,
+        bare=options.bare,
+        ca="ca1" in options.extras,
+        vpn="vpn" in options.extras,
+        passivekey="passivekey" in options.extras,
     )
     progress.say(f"lab {lab.name!r} is up after {progress.seconds:.1f} s" if started else f"lab {lab.name!r} is running already")
     return 0

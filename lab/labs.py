@@ -68,26 +68,39 @@ class Lab:
 
     # ---- up and down
 
-    def up(self, progress: Progress, *, second_dc: bool = False, bare: bool = False, ca: bool = False, vpn: bool = False) -> bool:
-        """Start the lab; False if it runs already. `ca`: with ca1, in a bare domain, and SSH on dc1. `vpn`: with the hosts of a VPN."""
+    def up(
+        self,
+        progress: Progress,
+        *,
+        second_dc: bool = False,
+        bare: bool = False,
+        ca: bool = False,
+        vpn: bool = False,
+        passivekey: bool = False,
+    ) -> bool:
+        """Start the lab; False if it runs already. `ca`: with ca1, in a bare domain, and SSH on dc1. `vpn`: with the hosts of a VPN.
+        `passivekey`: with pk1."""
         with self.lock():
             if self.running():
                 return False
             self.remove()
             snapshot = domain.ensure_snapshot(progress, bare=bare or ca)
             layers = [root.ensure_layer(progress, root.VPN)] if vpn else []
+            own = [root.ensure_layer(progress, root.PASSIVEKEY)] if passivekey else []
             self.folder.mkdir(parents=True, mode=0o700)
             (self.folder / "logs").mkdir()
-            keeper = Keeper(f"certlogon-lab {self.name}", using=[snapshot, root.path(), *layers])
+            keeper = Keeper(f"certlogon-lab {self.name}", using=[snapshot, root.path(), *layers, *own])
             try:
                 shutil.copy(snapshot / "accounts.json", self.folder / "accounts.json")
-                self.known = [settings.HOSTS[name] for name in present(second_dc, ca)] if vpn else []
+                self.known = [settings.HOSTS[name] for name in present(second_dc, ca, vpn, passivekey)] if vpn or passivekey else []
                 hosts = self.start_hosts(progress, keeper.process, snapshot, second_dc)
                 if vpn:
                     keeper.add_inner_network()
                     resolvers = [domain.DC1.address]
                     lower = [*layers, root.path()]
                     hosts |= vpn_hosts.start(progress, lambda name: self.boot(keeper.process, name, lower, resolvers), self.folder)
+                if passivekey:
+                    hosts["pk1"] = self.start_passivekey(progress, keeper.process, [*own, root.path()])
                 if ca:
                     hosts["ca1"] = self.start_ca(progress, keeper.process, snapshot, hosts["dc1"])
                 self.record_file.write_text(
@@ -134,6 +147,13 @@ class Lab:
             ca_host.prepare(self.folder / "hosts/ca1/upper", snapshot / "ca1", json.loads((self.folder / "accounts.json").read_text()))
             host = self.boot(keeper, "ca1", [root.path()], [domain.DC1.address])
             ca_host.start(host, self.log("ca1"))
+        return host
+
+    def start_passivekey(self, progress: Progress, keeper: Process, lower: Sequence[Path]) -> Process:
+        with progress.step("pk1: SSH for Ansible"):
+            host = self.boot(keeper, "pk1", lower, [domain.DC1.address])
+            ssh.prepare(host, settings.HOSTS["pk1"], self.folder / "ssh-pk1")
+            ssh.start(host, self.log("pk1-ssh"))
         return host
 
     def boot(self, keeper: Process, name: str, lower: Sequence[Path], resolvers: list[str]) -> Process:
@@ -212,6 +232,8 @@ class Lab:
     def require_service(self, host: str) -> None:
         if host == "control":
             raise LabError("control is no domain controller: there is no samba on it")
+        if host == "pk1":
+            raise LabError("pk1 has nothing that the lab started; end what runs there with: lab exec pk1 -- kill …")
 
     def start(self, host: str) -> None:
         """Start what `kill` ended; on a host of the VPN, what it started with: kill and start are a reboot."""
@@ -277,6 +299,8 @@ class Lab:
         }
         if name in settings.VPN_HOSTS:
             status |= vpn_hosts.status(name, process, self.folder)
+        if name == "pk1":
+            status |= ssh.files(self.folder / "ssh-pk1")
         if name == "ca1":
             status |= {"service": ca_host.runs(process), "winrm_port": settings.WINRM_PORT, "log": str(self.log(name))}
         if name in settings.DOMAIN_CONTROLLERS:
@@ -290,9 +314,10 @@ class Lab:
         return status
 
 
-def present(second_dc: bool, ca: bool) -> list[str]:
-    """The names of a lab's hosts where it has those of a VPN."""
-    return ["dc1", *(["dc2"] if second_dc else []), *(["ca1"] if ca else []), *settings.VPN_HOSTS, "control"]
+def present(second_dc: bool, ca: bool, vpn: bool, passivekey: bool) -> list[str]:
+    """The names of a lab's hosts."""
+    extras = {"dc2": second_dc, "ca1": ca, **dict.fromkeys(settings.VPN_HOSTS, vpn), "pk1": passivekey}
+    return ["dc1", *(name for name, there in extras.items() if there), "control"]
 
 
 def all_labs() -> list[Lab]:

@@ -77,6 +77,14 @@ VPN = Layer(
         *("openconnect", "vpnc-scripts", "p11-kit", "p11-kit-modules", "curl", "chromium", "xvfb", "xdotool", "libnss3-tools"),
     ),
 )
+PASSIVEKEY = Layer(
+    "passivekey",
+    "the PassiveKey server, RADIUS and a web server before a site",
+    (
+        *("freeradius", "freeradius-rest", "freeradius-utils", "nginx-light", "curl"),
+        *("python3-gssapi", "python3-joserfc", "python3-sqlalchemy", "python3-starlette", "python3-uvicorn"),
+    ),
+)
 
 
 def key() -> str:

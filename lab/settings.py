@@ -64,6 +64,12 @@ HOSTS = {
         ),
         HostPlan("client1", "10.83.0.50", "a user's computer with card reader, openconnect and Chromium (--with vpn)"),
         HostPlan("inner1", "10.84.0.10", "HTTP server behind the VPN gateways (--with vpn)", inner="10.84.0.10"),
+        HostPlan(
+            "pk1",
+            "10.83.0.60",
+            "Debian that becomes the PassiveKey server, with FreeRADIUS and nginx (--with passivekey)",
+            aliases=tuple((f"{name}.{DNS_DOMAIN}", "10.83.0.60") for name in ("passivekey", "intranet", "wiki")),
+        ),
         HostPlan("control", "10.83.0.100", "where Ansible runs"),
     )
 }

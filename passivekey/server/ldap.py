@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+import secrets
 import ssl
 import struct
 import threading
@@ -16,6 +17,7 @@ from typing import Any
 import ldap3
 from ldap3.core.exceptions import LDAPException
 from ldap3.utils.conv import escape_filter_chars
+from ldap3.utils.dn import parse_dn
 
 from passivekey.protocol.errors import Refused
 from passivekey.server.accounts import Account
@@ -51,6 +53,7 @@ class LdapDirectory:
         self._options = options
         self._clock = clock
         self._local = threading.local()
+        self._realm = _realm(options.base)
         self._known: dict[str, tuple[float, Account | None]] = {}
 
     # ---- what the service asks
@@ -67,13 +70,23 @@ class LdapDirectory:
         return account
 
     def by_name(self, name: str) -> Account | None:
-        """A name without domain is an account of this one."""
+        """A name without domain is an account of this one. name@REALM, as tickets have it, is the account of that name as well, whatever
+        its UPN is ([MS-ADTS] 5.1.1.1.1); where it is the UPN of another too, it is nobody's."""
+        found = self._named(name, _ATTRIBUTES)
+        return _account(found) if found else None
+
+    def _named(self, name: str, attributes: list[str]) -> Any:
+        """The attributes of the one user whom the name stands for, with `dn`."""
         domain, _backslash, account = name.rpartition("\\")
-        if domain and domain.casefold() != self._options.netbios.casefold():
+        if not account or not name.isprintable() or (domain and domain.casefold() != self._options.netbios.casefold()):
             return None
-        kind = "userPrincipalName" if "@" in account else "sAMAccountName"
-        found = self._accounts(f"{_USERS}({kind}={escape_filter_chars(account)}))") if account else []
-        return found[0] if len(found) == 1 else None
+        local, at, suffix = account.rpartition("@")
+        kinds = {"userPrincipalName" if at else "sAMAccountName": account}
+        if local and suffix.casefold() == self._realm:
+            kinds["sAMAccountName"] = local
+        either = "".join(f"({kind}={escape_filter_chars(value)})" for kind, value in kinds.items())
+        found = self._search(self._options.base, f"{_USERS}(|{either}))", attributes, ldap3.SUBTREE)
+        return {**found[0]["raw_attributes"], "dn": found[0]["dn"]} if len(found) == 1 else None
 
     def groups(self, sid: str) -> frozenset[str]:
         """tokenGroups ([MS-ADTS] 3.1.1.4.5.19): all of them, nested and primary."""
@@ -81,13 +94,15 @@ class LdapDirectory:
         return frozenset(sid_text(value) for entry in found for value in entry["raw_attributes"].get("tokenGroups", ()))
 
     def password_is(self, name: str, password: str) -> bool:
-        """A bind over LDAPS, on a connection of its own. An empty password would be no question at all (RFC 4513 5.1.2)."""
+        """A bind over LDAPS, on a connection of its own, by the DN: names that a bind takes are more than those that `by_name` knows.
+        An empty password would be no question at all (RFC 4513 5.1.2)."""
         if not password or "\0" in password:
             return False
-        user = name if "@" in name or "\\" in name or not self._options.netbios else f"{self._options.netbios}\\{name}"
+        found = self._named(name, ["objectSid"])
+        dn = found["dn"] if found else f"CN={secrets.token_hex(8)},{self._options.base}"
         for server in self._options.servers:
             try:
-                connection = self._connection(server, user, password)
+                connection = self._connection(server, dn, password)
                 done, result, *_rest = connection.bind()
                 connection.unbind()
             except LDAPException:
@@ -133,6 +148,11 @@ class LdapDirectory:
         return ldap3.Connection(
             host, user, password, client_strategy=ldap3.SAFE_SYNC, auto_referrals=False, receive_timeout=self._options.timeout
         )
+
+
+def _realm(base: str) -> str:
+    """The domain's DNS name, in lower case, of its DN."""
+    return ".".join(value for kind, value, _separator in parse_dn(base.casefold()) if kind == "dc")
 
 
 def _account(attributes: Any) -> Account:

@@ -5,21 +5,22 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import spnego
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from spnego.channel_bindings import GssChannelBindings
-from spnego.exceptions import SpnegoError
 
 from passivekey.errors import ConfigurationError
 from passivekey.protocol.errors import Refused
 
 LONGEST = 48 * 1024
 """Characters of a token: a ticket with many groups is long, an attack is longer."""
+
+
+_SPNEGO = "1.3.6.1.5.5.2"
+"""Its mechanism (RFC 4178 section 3)."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,19 @@ class Acceptor:
     def __init__(self, host: str, keytab: Path, certificate: bytes | None = None) -> None:
         if not keytab.is_file():
             raise ConfigurationError(f"kerberos.keytab: {keytab} is missing; export it for HTTP/{host}, with AES keys")
-        os.environ["KRB5_KTNAME"] = f"FILE:{keytab}"
+        try:
+            import gssapi
+        except (ImportError, OSError) as error:
+            raise ConfigurationError("kerberos.keytab needs gssapi (Debian: python3-gssapi; else pip install gssapi)") from error
+        self._gss: Any = gssapi
         self._host = host
+        self._keytab = f"FILE:{keytab}"
         # what clients bind to when TLS ends here (PEM of the server's certificate); one that binds to another channel is refused by GSS
-        self._bindings = GssChannelBindings(application_data=endpoint_binding(certificate)) if certificate else None
+        self._bindings = gssapi.raw.ChannelBindings(application_data=endpoint_binding(certificate)) if certificate else None
+        try:
+            self._credentials()
+        except self._gss.exceptions.GSSError as error:
+            raise ConfigurationError(f"kerberos.keytab: {keytab} has no keys for HTTP/{host}: {_reason(error)}") from error
 
     def accept(self, header: str) -> Negotiation:
         """What is behind `Authorization: Negotiate …`. Raises `Refused("unauthenticated")`."""
@@ -52,13 +62,26 @@ class Acceptor:
             raise Refused("unauthenticated", "no Negotiate token")
         try:
             received = base64.b64decode(token, validate=True)
-            context = spnego.server(self._host, "HTTP", channel_bindings=self._bindings, protocol="negotiate")
+            context = self._gss.SecurityContext(creds=self._credentials(), usage="accept", channel_bindings=self._bindings)
             answer = context.step(received)
-        except (binascii.Error, ValueError, SpnegoError) as error:
+            complete, principal = context.complete, str(context.initiator_name or "") if context.complete else ""
+        except (binascii.Error, ValueError, self._gss.exceptions.GSSError) as error:
             raise Refused("unauthenticated", "the ticket is not good") from error
-        if not context.complete or context.negotiated_protocol != "kerberos" or not context.client_principal:
+        if not complete or not principal:
             raise Refused("unauthenticated", "the sign-in is not complete")
-        return Negotiation(str(context.client_principal), answer or b"")
+        return Negotiation(principal, answer or b"")
+
+    def _credentials(self) -> Any:
+        """The keys of HTTP/host: Kerberos alone, so that SPNEGO has nothing else to choose. Read anew, for keytabs are replaced."""
+        gss = self._gss
+        name = gss.Name(f"HTTP@{self._host}", gss.NameType.hostbased_service)
+        return gss.Credentials(
+            name=name, usage="accept", mechs=[gss.MechType.kerberos, gss.OID.from_int_seq(_SPNEGO)], store={"keytab": self._keytab}
+        )
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def endpoint_binding(pem: bytes) -> bytes:
