@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import configparser
+import contextlib
 import datetime
 import getpass
 import json
@@ -117,11 +118,26 @@ def native(arguments: argparse.Namespace) -> int:
 
 
 def hotkey(arguments: argparse.Namespace) -> int:
-    """Type the code at the hotkey (X11)."""
+    """Type the code at the hotkey (X11), until the session ends."""
     from passivekey.agent import hotkey_x11
 
     agent = agent_of(arguments)
-    return hotkey_x11.serve(agent, arguments.keys)
+    try:
+        return hotkey_x11.serve(agent, arguments.keys or _hotkey(agent))
+    except hotkey_x11.HotkeyError as error:
+        warn(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+def _hotkey(agent: enrollment.Agent) -> str:
+    """As the policy has it; before there is one, the usual."""
+    with contextlib.suppress(ServerError, ContainerError, SecretStoreError):
+        content = agent.load()
+        if content is not None:
+            return str(agent.current_policy(content)["hotkey"])
+    return "ctrl+shift+o"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -138,7 +154,7 @@ def parser() -> argparse.ArgumentParser:
 
     command(enroll).add_argument("--quiet", action="store_true", help="ask nothing, say nothing but errors")
     command(code).add_argument("--plain", action="store_true", help="the code alone, for programs")
-    command(hotkey).add_argument("--keys", default="ctrl+shift+o")
+    command(hotkey).add_argument("--keys", help="such as ctrl+alt+p; else what the policy says")
     for function in (status, cookies, retire, native):
         command(function)
     return top
