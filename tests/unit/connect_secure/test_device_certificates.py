@@ -65,6 +65,12 @@ def web(folder: Path) -> Iterator[enrollment_server.Server]:
     server.close()
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the default of `folder` is."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
 def wanted(**options: Any) -> dict[str, Any]:
     return {
         "common_name": NAME,
