@@ -237,8 +237,8 @@ class Silent:
     def __init__(self, entries: list[Entry], error: Exception | None = None, **searched: list[Entry]) -> None:
         self.entries, self.error, self.searched = entries, error, searched
 
-    def stream(self, *_arguments: Any, **_named: Any) -> Any:
-        yield from self.entries
+    def stream(self, _base: str, filter: str, *_arguments: Any, **_named: Any) -> Any:
+        yield from (entry for entry in self.entries if filter != observer.PEOPLE or entry.has("sAMAccountName"))
         if self.error:
             raise self.error
 
@@ -290,6 +290,7 @@ def test_accounts_are_read(tmp_path: Any) -> None:
     entries = [
         entry(userCertificate=[certificate(SID), b"\0", b"nonsense"], userPrincipalName=[UPN.encode()], adminCount=[b"1"]),
         entry(sAMAccountName=[b"bob"], userAccountControl=[b"514"], altSecurityIdentities=[STRONG.encode(), b"Kerberos:bob@elsewhere"]),
+        Entry("CN=a contact", {"userCertificate": [certificate()]}),
         entry(sAMAccountName=[b"carol"], altSecurityIdentities=[STRONG.upper().replace("X509:<I>DC=", "X509:<I>dc=").encode()]),
     ]
     observation = observed(tmp_path, Silent(entries))

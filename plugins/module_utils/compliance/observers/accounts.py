@@ -46,7 +46,9 @@ PEOPLE = "(sAMAccountType=805306368)"
 SAMPLE = 1000
 """Accounts whose permissions are looked at, to know whether the server hides something."""
 
-FILTER = "(&(objectClass=user)(|(userCertificate=*)(userSMIMECertificate=*)(altSecurityIdentities=*)))"
+FILTER = "(|(userCertificate=*)(userSMIMECertificate=*)(altSecurityIdentities=*))"
+"""Contacts have certificates too; that they are no accounts is cheaper to see here than to ask of a server for each object."""
+
 ATTRIBUTES = (
     "sAMAccountName",
     "userPrincipalName",
@@ -57,6 +59,7 @@ ATTRIBUTES = (
     "userSMIMECertificate",
     "altSecurityIdentities",
 )
+_OF_ACCOUNTS = ("objectSid", "sAMAccountName", "userAccountControl")
 _DISABLED = 0x2
 """ADS_UF_ACCOUNT_DISABLE of userAccountControl ([MS-ADTS] 2.2.16)."""
 
@@ -112,7 +115,8 @@ def accounts(directory: Directory) -> Iterator[Account]:
     """Each account that has certificates or mappings. Which mappings were seen before is kept as numbers of 64 bits."""
     seen: dict[int, str] = {}
     for entry in directory.stream(directory.domain_dn, FILTER, ATTRIBUTES):
-        yield account(entry, directory.domain, seen)
+        if any(map(entry.has, _OF_ACCOUNTS)):
+            yield account(entry, directory.domain, seen)
 
 
 def account(entry: Entry, domain: str, seen: dict[int, str]) -> Account:
