@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from passivekey.agent import enrollment, state
+from passivekey.agent.browsers import BrowserError
 from passivekey.agent.client import Server, ServerError
 from passivekey.agent.container import ContainerError
 from passivekey.agent.lock import alone
@@ -140,6 +141,32 @@ def _hotkey(agent: enrollment.Agent) -> str:
     return "ctrl+shift+o"
 
 
+def extension(arguments: argparse.Namespace) -> int:
+    """Write the browser's extension; it may touch the sites given, else those of this user's policy."""
+    from passivekey.agent import browsers
+
+    sites = arguments.site or ([] if arguments.all_sites else _policy_sites(arguments))
+    print(browsers.build(arguments.browser, sites, arguments.into, arguments.key, arguments.update_url))
+    return 0
+
+
+def _policy_sites(arguments: argparse.Namespace) -> list[str]:
+    agent = agent_of(arguments)
+    content = agent.load()
+    sites = list(agent.current_policy(content)["sites"]) if content else []
+    if not sites:
+        raise NotSetUp("no site is known: enroll first, or give --site (more than once), or --all-sites")
+    return sites
+
+
+def register(arguments: argparse.Namespace) -> int:
+    """Tell a browser which program answers its extension."""
+    from passivekey.agent import browsers
+
+    print(browsers.register(arguments.browser, arguments.program, arguments.extension_id, system=arguments.system, into=arguments.into))
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser("passivekey-agent", description=__doc__)
     top.add_argument("--origin", help="the server, such as https://passivekey.corp.example")
@@ -157,6 +184,19 @@ def parser() -> argparse.ArgumentParser:
     command(hotkey).add_argument("--keys", help="such as ctrl+alt+p; else what the policy says")
     for function in (status, cookies, retire, native):
         command(function)
+    for function in (extension, register):
+        command(function).add_argument("--browser", choices=("chromium", "edge", "firefox"), required=True)
+    options = commands.choices["extension"]
+    options.add_argument("--into", type=Path, required=True, help="the folder; what is packed is written beside it")
+    options.add_argument("--site", action="append", help="a site of the policy; may be given more than once")
+    options.add_argument("--all-sites", action="store_true", help="may touch all sites, so that new ones need no new extension")
+    options.add_argument("--key", type=Path, help="RSA key (PEM) that packs, and that the id comes from (Chromium, Edge)")
+    options.add_argument("--update-url", default="", help="where updates.xml will be, beside passivekey.crx")
+    options = commands.choices["register"]
+    options.add_argument("--system", action="store_true", help="for all users of the machine")
+    options.add_argument("--extension-id", default="", help="where it was packed by a key of your own")
+    options.add_argument("--program", type=Path, help="passivekey-native-host, where it lies elsewhere")
+    options.add_argument("--into", type=Path, help="another folder than the browser's usual one")
     return top
 
 
@@ -165,6 +205,6 @@ def main(given: Sequence[str] | None = None) -> int:
     try:
         done: int = arguments.function(arguments)
         return done
-    except (NotSetUp, ServerError, ContainerError, SecretStoreError) as error:
+    except (NotSetUp, ServerError, ContainerError, SecretStoreError, BrowserError) as error:
         warn(str(error))
         return 1

@@ -50,3 +50,10 @@ def _answer(agent: enrollment.Agent, content: bytes) -> dict[str, object]:
         return {"interval": policy["interval"], "cookies": enrollment.cookies(found, policy, agent.clock())}
     except (ServerError, ContainerError, SecretStoreError) as error:
         return {"error": str(error)}
+
+
+def main() -> int:
+    """`passivekey-native-host`: what browsers start; their arguments say who asks, which their manifest has judged already."""
+    from passivekey.agent import cli
+
+    return cli.main(["native"])
