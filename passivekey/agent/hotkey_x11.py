@@ -147,7 +147,7 @@ class Hotkey:
 
     def _key(self, keysym: int) -> tuple[int, bool]:
         """The key of this symbol in the layout in use, and whether Shift goes with it."""
-        found = self._display.keysym_to_keycodes(keysym)
+        found = list(self._display.keysym_to_keycodes(keysym))
         for level in (0, 1):
             for keycode, index in found:
                 if index == 2 * self._group + level:

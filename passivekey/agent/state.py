@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the check at logon needs to know, without any secret: where things are, and until when all is well.
 
-Imports nothing but the standard library's light parts; `logon` exits by it in tens of milliseconds.
+Imports nothing but the standard library's light parts (`dataclasses` is none of them); `logon` exits by it in tens of milliseconds.
 """
 
 from __future__ import annotations
@@ -10,16 +10,15 @@ import json
 import os
 import sys
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 FORMAT = 1
 ASK_EVERY = 86400
 """Seconds after which a logon asks the server whether the device is still good; one that was revoked enrolls anew."""
 
 
-@dataclass(frozen=True)
-class Places:
+class Places(NamedTuple):
     """Where one user's things are on this workstation."""
 
     folder: Path
@@ -51,8 +50,7 @@ class Places:
         return self.folder / "lock"
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """Of an active device: when its certificate is to be renewed, when it ends, and when the server last knew it (seconds since 1970)."""
 
     device: str
@@ -81,7 +79,7 @@ def read(places: Places) -> State | None:
 
 def write(places: Places, state: State) -> None:
     temporary = places.state.with_suffix(".new")
-    temporary.write_text(json.dumps(asdict(state)), encoding="utf-8")
+    temporary.write_text(json.dumps(state._asdict()), encoding="utf-8")
     temporary.replace(places.state)
 
 

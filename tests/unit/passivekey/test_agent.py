@@ -528,12 +528,12 @@ def test_the_quick_path_imports_nothing_slow(agent, monkeypatch):
 
     agent().bring_up()
     found = state.read(agent().places)
-    state.write(agent().places, replace(found, renew_at=int(time.time()) + DAY, seen=int(time.time())))
+    state.write(agent().places, found._replace(renew_at=int(time.time()) + DAY, seen=int(time.time())))
     env = {"PASSIVEKEY_HOME": str(agent().places.folder), "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run([sys.executable, "-c", QUICK], env=env, capture_output=True, text=True, check=True)
     code, *modules = done.stdout.split()
     assert code == "0" and "passivekey.agent.state" in modules
-    slow = ("keyring", "cryptography", "requests", "spnego", "argparse", "ssl", "socket", "joserfc", "subprocess", "http")
+    slow = ("keyring", "cryptography", "requests", "spnego", "argparse", "inspect", "ssl", "socket", "joserfc", "subprocess", "http")
     assert not [name for name in modules if name.partition(".")[0] in slow]
     assert not [name for name in modules if name.startswith("passivekey.") and "agent" not in name]
 
