@@ -10,12 +10,19 @@ from __future__ import annotations
 import os
 import secrets
 import string
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from keyring.backend import KeyringBackend
 
 LENGTH = 64
 _SERVICE = "PassiveKey"
+_PLAIN = "keyrings.alt"
 _CHARACTERS = string.ascii_letters + string.digits
+Result = TypeVar("Result")
 
 
 class SecretStoreError(Exception):
@@ -39,32 +46,33 @@ class PlatformStore:
     """By `keyring`, which knows each platform's store; imported only when a secret is asked for."""
 
     def get(self, name: str) -> str | None:
-        import keyring
-        import keyring.errors
-
-        try:
-            return keyring.get_password(_SERVICE, name)
-        except keyring.errors.KeyringError as error:
-            raise SecretStoreError(_unusable(error)) from error
+        return self._use(lambda store: store.get_password(_SERVICE, name))
 
     def put(self, name: str, secret: str) -> None:
-        import keyring
-        import keyring.errors
-
-        try:
-            keyring.set_password(_SERVICE, name, secret)
-        except keyring.errors.KeyringError as error:
-            raise SecretStoreError(_unusable(error)) from error
+        self._use(lambda store: store.set_password(_SERVICE, name, secret))
 
     def forget(self, name: str) -> None:
-        import keyring
-        import keyring.errors
+        from keyring.errors import PasswordDeleteError
 
+        with suppress(PasswordDeleteError):  # it is not there
+            self._use(lambda store: store.delete_password(_SERVICE, name))
+
+    @staticmethod
+    def _use(work: Callable[[KeyringBackend], Result]) -> Result:
+        import keyring
+        from keyring.errors import KeyringError, PasswordDeleteError
+
+        store = keyring.get_keyring()
+        first = next(iter(getattr(store, "backends", ())), store)  # of a chain, the one that is asked first
+        if type(first).__module__.startswith(_PLAIN):
+            raise SecretStoreError(
+                f"keyring would keep the secret in a file, by {_PLAIN}; log on to a desktop with a store for secrets, or set store = file"
+            )
         try:
-            keyring.delete_password(_SERVICE, name)
-        except keyring.errors.PasswordDeleteError:
-            pass  # it is not there
-        except keyring.errors.KeyringError as error:
+            return work(store)
+        except PasswordDeleteError:
+            raise
+        except KeyringError as error:
             raise SecretStoreError(_unusable(error)) from error
 
 
