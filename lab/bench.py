@@ -406,7 +406,7 @@ def _compliance(results: list[dict[str, Any]]) -> list[str]:
             "Compared are templates, enrollment services and issuance policies, and the findings ESC1, 2, 3, 4, 9, 13, 15 and 17. Not",
             "compared: what Certipy asks of CA hosts by RPC and HTTP (ESC6 to 8, 11, 16), which a stand-in does not answer; and what it",
             "does not look at, which is most of the audit: accounts, Group Policy, NTAuth, replicas, CRLs. Most",
-            "of Certipy's seconds in a large directory are one search for the account's groups, which Samba answers by reading every object.",
+            "of Certipy's seconds in a large directory are one search for the account's groups, for which Samba reads every object.",
             "",
         ]
     return lines
