@@ -26,7 +26,7 @@ PAUSE = 0.01
 
 WAYLAND = (
     "this is a Wayland session: programs can neither take a key nor type there. Give the compositor a shortcut of its own that runs "
-    "`passivekey-agent code --plain` into the clipboard, or let openconnect make the code (docs/passivekey-workstation.md)"
+    "`passivekey-agent code --plain | wl-copy -n` (docs/passivekey-workstation.md)"
 )
 _GROUP_SHIFT = 13
 """Where a key event's state has the layout (XKB protocol section 2.2.1)."""
