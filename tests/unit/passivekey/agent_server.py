@@ -26,12 +26,20 @@ from passivekey.server.web import Fronts, application
 class Https:
     """`before` and `after` may answer in the server's place: they get the ASGI scope, and return (status, headers, body) or None."""
 
-    service: object
     ca_file: Path
     origin: str
+    inner: object = None
+    clock: object = None
     before: object = None
     after: object = None
     seen: list = field(default_factory=list)
+
+    def serve(self, service, clock):
+        """This service from now on, with its clock's time as Date."""
+        service.rules = replace(service.rules, origin=self.origin)
+        self.inner, self.clock, self.before, self.after = application(service, Fronts()), clock, None, None
+        self.seen.clear()
+        return self
 
 
 def certificate(folder):
@@ -49,21 +57,19 @@ def certificate(folder):
 
 
 @contextlib.contextmanager
-def running(service, folder, clock, sites=None):
-    """An `Https` whose Date is the clock's."""
-    listening = socket.socket()
+def running(folder):
+    """An `Https`, for one service after the other."""
+    listening = socket.socket(proto=socket.IPPROTO_TCP)  # or asyncio leaves Nagle's delay on
     listening.bind(("127.0.0.1", 0))
     port = listening.getsockname()[1]
     crt, key = certificate(folder)
-    found = Https(service, crt, f"https://localhost:{port}")
-    service.rules = replace(service.rules, origin=found.origin)
-    inner = application(service, Fronts(sites or {}))
+    found = Https(crt, f"https://localhost:{port}")
 
     async def outer(scope, receive, send):
         if scope["type"] != "http":
             return
         found.seen.append(scope["path"])
-        date = email.utils.formatdate(clock(), usegmt=True).encode()
+        date = email.utils.formatdate(found.clock(), usegmt=True).encode()
         answer = found.before(scope) if found.before else None
         if answer is None:
             started = {}
@@ -71,7 +77,7 @@ def running(service, folder, clock, sites=None):
             async def keep(message):
                 started.setdefault("messages", []).append(message)
 
-            await inner(scope, receive, keep)
+            await found.inner(scope, receive, keep)
             start, *bodies = started["messages"]
             answer = found.after(scope) if found.after else None
             if answer is None:

@@ -30,10 +30,15 @@ SITE = "intranet.corp.example"
 DAY = 86400
 
 
-@pytest.fixture
-def https(service, tmp_path, clock):
-    with running(service, tmp_path, clock) as found:
+@pytest.fixture(scope="module")
+def started(tmp_path_factory):
+    with running(tmp_path_factory.mktemp("https")) as found:
         yield found
+
+
+@pytest.fixture
+def https(started, service, clock):
+    return started.serve(service, clock)
 
 
 @pytest.fixture

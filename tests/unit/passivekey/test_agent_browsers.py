@@ -174,7 +174,8 @@ def chromium(profile, *arguments):
 @pytest.mark.skipif(not shutil.which("chromium"), reason="not installed: chromium")
 def test_chromium_shows_the_cookie_to_the_site(service, tmp_path, clock):
     clock.now = time.time()
-    with running(service, tmp_path, clock) as https:
+    with running(tmp_path) as https:
+        https.serve(service, clock)
         site = https.origin.removeprefix("https://")
         service.rules = replace(service.rules, sites=(site, "elsewhere.corp.example"))
         folder, shown, read = tmp_path / "home", [], []
