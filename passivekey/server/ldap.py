@@ -96,7 +96,7 @@ class LdapDirectory:
     def password_is(self, name: str, password: str) -> bool:
         """A bind over LDAPS, on a connection of its own, by the DN: names that a bind takes are more than those that `by_name` knows.
         An empty password would be no question at all (RFC 4513 5.1.2)."""
-        if not password or "\0" in password:
+        if not password or "\0" in password or any("\ud800" <= character <= "\udfff" for character in password):
             return False
         found = self._named(name, ["objectSid"])
         dn = found["dn"] if found else f"CN={secrets.token_hex(8)},{self._options.base}"
@@ -145,8 +145,10 @@ class LdapDirectory:
         ca = str(self._options.ca_file) if self._options.ca_file else None
         tls = ldap3.Tls(validate=ssl.CERT_REQUIRED, ca_certs_file=ca, version=ssl.PROTOCOL_TLS_CLIENT)
         host = ldap3.Server(server, port=636, use_ssl=True, tls=tls, get_info=ldap3.NONE, connect_timeout=self._options.timeout)
+        # as octets: text would be prepared (RFC 4013), and passwords of Windows are not
+        secret = password.encode()
         return ldap3.Connection(
-            host, user, password, client_strategy=ldap3.SAFE_SYNC, auto_referrals=False, receive_timeout=self._options.timeout
+            host, user, secret, client_strategy=ldap3.SAFE_SYNC, auto_referrals=False, receive_timeout=self._options.timeout
         )
 
 

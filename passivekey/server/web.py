@@ -155,7 +155,7 @@ class Api:
         if not self.fronts.radius or not _bearer(request, self.fronts.radius):
             return PlainTextResponse("", 403)
         body = await _body(request, "username", "password", "state", "source", "nas")
-        words = [str(body.get(name) or "") for name in ("username", "password", "state", "source")]
+        words = [_radius_text(str(body.get(name) or "")) for name in ("username", "password", "state", "source")]
         try:
             challenge = await run_in_threadpool(self.service.radius, words[0], words[1], _state(words[2]), words[3])
         except Refused as refused:
@@ -280,6 +280,14 @@ def _state(value: str) -> str:
         return bytes.fromhex(value[2:]).decode("ascii")
     except (ValueError, UnicodeDecodeError):
         return "?"
+
+
+def _radius_text(value: str) -> str:
+    """rlm_rest writes each octet of UTF-8 as a character of its own."""
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return value
 
 
 def _header(name: str) -> str:

@@ -127,6 +127,7 @@ def ca_host(status: Mapping[str, Any]) -> dict[str, Any]:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "ca: needs a lab with ca1")
     config.addinivalue_line("markers", "vpn: needs a lab with the VPN hosts")
+    config.addinivalue_line("markers", "passivekey: needs a lab with pk1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -135,6 +136,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.ca)
         if "vpn_lab" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.vpn)
+        if "passivekey_lab" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.passivekey)
 
 
 def parse_ldif(text: str) -> list[dict[str, list[bytes]]]:
@@ -178,6 +181,14 @@ def vpn_lab(lab: LabUnderTest) -> LabUnderTest:
     """The running lab, if it has the VPN hosts; such tests are chosen by `-m vpn`."""
     if "vpn1" not in lab.status["hosts"]:
         pytest.skip("this lab has no VPN hosts; start one with: python -m lab up --name NAME --with vpn")
+    return lab
+
+
+@pytest.fixture(scope="session")
+def passivekey_lab(lab: LabUnderTest) -> LabUnderTest:
+    """The running lab, if it has pk1; such tests are chosen by `-m passivekey`."""
+    if "pk1" not in lab.status["hosts"]:
+        pytest.skip("this lab has no pk1; start one with: python -m lab up --name NAME --with passivekey")
     return lab
 
 

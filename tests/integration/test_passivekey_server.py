@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
@@ -14,12 +17,29 @@ pytest.importorskip("sqlalchemy", reason="SQLAlchemy is not installed")
 pytest.importorskip("starlette", reason="Starlette is not installed")
 pytest.importorskip("uvicorn", reason="uvicorn is not installed")
 
-from ansible_collections.certlogon.core.tests.integration.passivekey_lab import HOST, Domain, Service, Workstation
+from ansible_collections.certlogon.core.tests.integration.passivekey_lab import (
+    ACCEPT,
+    CHALLENGE,
+    HOST,
+    OTHER_SITE,
+    REJECT,
+    REPLY_MESSAGE,
+    SITE,
+    STATE,
+    Domain,
+    Gateway,
+    Service,
+    Workstation,
+    server_certificate,
+)
 from passivekey.agent.client import ServerError
 from passivekey.errors import ConfigurationError
 from passivekey.protocol.errors import Refused
 from passivekey.server.ldap import Connecting, LdapDirectory
 from passivekey.server.spnego import Acceptor
+
+ODD_PASSWORD = f"{secrets.token_urlsafe(9)} pä½€ß²\u00a0\ufb01\"\\'%{{User-Name}}"
+"""What preparing text (RFC 4013) would change, quoting would spoil, and expanding would replace."""
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +50,10 @@ def domain(lab):
         "pk.disabled": found.user("pk.disabled", userAccountControl=0x202),
         "pk.expired": found.user("pk.expired", accountExpires=131000000000000000),
         "pk.mail": found.user("pk.mail", userPrincipalName="mail.user@elsewhere.example"),
-        "pk.odd": found.user("pk.odd", sAMAccountName="o'brien(x)&é"),
+        "pk.odd": found.user("pk.odd", ODD_PASSWORD, sAMAccountName="o'brien(x)&é"),
     }
     found.change("pk.cara", userPrincipalName="cara@elsewhere.example")
-    found.sids["PK Inner"] = found.group("PK Inner", "pk.anna", "pk.mail", "pk.disabled")
+    found.sids["PK Inner"] = found.group("PK Inner", "pk.anna", "pk.mail", "pk.odd", "pk.disabled")
     found.sids["PK Users"] = found.group("PK Users", "PK Inner", "pk.expired")
     found.service("pk.service", HOST)
     found.service("pk.other", "other.corp.example")
@@ -112,6 +132,8 @@ def test_passwords(directory, domain, form):
 
 
 def test_passwords_that_are_right_and_do_not_count(directory, domain):
+    assert directory.password_is("o'brien(x)&é", ODD_PASSWORD)
+    assert not directory.password_is("pk.anna", "a\nb") and not directory.password_is("pk.anna", "\ud800")
     for name in ("pk.disabled", "pk.expired"):
         assert not directory.password_is(name, domain.passwords[name])
     for name in ("nobody.here", "", "*", domain.dn("pk.anna"), "corp.example/Corp/PassiveKey/pk.anna", f"HTTP/{HOST}"):
@@ -291,3 +313,283 @@ def test_a_disabled_account_is_refused_at_once(service, domain, signed_on):
     finally:
         domain.change("pk.mail", userAccountControl=0x200)
     assert pc.proved("status")["state"] == "active"
+
+
+# ---- RADIUS
+
+EXAMPLES = Path(__file__).parents[2] / "docs/examples/passivekey"
+RADDB = "/etc/passivekey/radius"
+BEGIN = f"""\
+set -e
+cat > {RADDB}/radiusd.conf
+install -m 644 /srv/files/ca-bundle.pem /etc/passivekey/ca.pem
+chmod 755 /etc/passivekey
+chown -R root:freerad {RADDB}
+chmod -R u=rwX,g=rX,o= {RADDB}
+freeradius -d {RADDB} -C > /dev/null
+mkdir -p /run/freeradius && chown freerad /run/freeradius
+freeradius -d {RADDB} -f -l stdout > /var/log/radius.log 2>&1 < /dev/null &
+echo $!
+"""
+
+
+@pytest.fixture(scope="module")
+def gateway(passivekey_lab, service):
+    """A gateway of FreeRADIUS on pk1, which is configured as the example says, and asks the server by TLS."""
+    lab, secret = passivekey_lab, secrets.token_hex(16)
+    client = f"client lab {{\nipaddr = 10.83.0.0/24\nsecret = {secret}\nrequire_message_authenticator = yes\nlimit_proxy_state = yes\n}}\n"
+    for name, content in (("clients.conf", client), ("bearer.conf", f'passivekey_bearer = "{service.secrets["radius"]}"\n')):
+        lab.run("pk1", "sh", "-c", f"umask 077; mkdir -p {RADDB}; cat > {RADDB}/{name}", stdin=content)
+    config = (EXAMPLES / "radiusd.conf").read_text()
+    for default, ours in (
+        ("https://passivekey.corp.example:8443", service.origin),
+        ("reject_delay = 1", "reject_delay = 0"),
+    ):
+        assert default in config
+        config = config.replace(default, ours)
+    number = lab.run("pk1", "sh", "-c", BEGIN, stdin=config).stdout.strip()
+    found = Gateway(lab.status["hosts"]["pk1"]["address"], secret.encode())
+    for _try in range(50):
+        if lab.run("pk1", "sh", "-c", "ss -uln | grep -q :1812", check=False).returncode == 0:
+            break
+        time.sleep(0.1)
+    yield found
+    lab.run("pk1", "kill", number)
+
+
+@pytest.fixture(scope="module")
+def vpn_user(service, domain):
+    """bert, who has a device, and his password."""
+    return Workstation(service).enroll(("pk.anna", domain.passwords["pk.anna"])), domain.passwords["pk.anna"]
+
+
+def test_a_password_then_a_code(gateway, vpn_user):
+    pc, password = vpn_user
+    asked = gateway.ask("pk.anna", password)
+    assert (asked.code, asked.signed, asked.attributes[REPLY_MESSAGE]) == (CHALLENGE, True, b"Enter your PassiveKey code")
+    state = asked.attributes[STATE]
+    assert len(state) == 32 and all(0x21 <= octet <= 0x7E for octet in state)
+    code = pc.code()
+    accepted = gateway.ask("pk.anna", code, state)
+    assert (accepted.code, accepted.signed) == (ACCEPT, True)
+    for other in (state, gateway.ask("pk.anna", password).attributes[STATE]):
+        refused = gateway.ask("pk.anna", code, other)
+        assert (refused.code, refused.signed, refused.attributes[REPLY_MESSAGE]) == (REJECT, True, b"Access denied"), "a code is good once"
+
+
+def challenge(gateway, *who, **more):
+    return gateway.ask(*who, **more).attributes[STATE]
+
+
+def test_who_is_refused(gateway, vpn_user, domain):
+    """Wrong password, unknown user, the other channel's code, another's state: the challenge tells nothing, and the end is the same."""
+    pc, password = vpn_user
+    asked = [
+        gateway.ask(*who) for who in (("pk.anna", "wrong"), ("nobody.here", "wrong"), ("pk.disabled", domain.passwords["pk.disabled"]))
+    ]
+    right = gateway.ask("pk.anna", password)
+    assert {(answer.code, answer.attributes[REPLY_MESSAGE], len(answer.attributes[STATE])) for answer in [*asked, right]} == {
+        (CHALLENGE, b"Enter your PassiveKey code", 32)
+    }
+    attempts = [
+        ("pk.anna", pc.code(at=30), asked[0].attributes[STATE]),
+        ("nobody.here", pc.code(at=30), asked[1].attributes[STATE]),
+        ("pk.bert", pc.code(at=30), right.attributes[STATE]),
+        ("pk.anna", pc.code("enrollment", at=30), challenge(gateway, "pk.anna", password)),
+        ("pk.anna", pc.code(at=600), challenge(gateway, "pk.anna", password)),
+        ("pk.anna", "", challenge(gateway, "pk.anna", password)),
+        ("pk.anna", pc.code(at=30), b"0" * 32),
+        ("pk.anna", pc.code(at=30), b"\0\xff" * 16),
+        ("pk.anna", pc.code(at=30), b"%{exec:/bin/id}"),
+    ]
+    answers = [gateway.ask(*attempt) for attempt in attempts]
+    assert {(answer.code, answer.attributes[REPLY_MESSAGE]) for answer in answers} == {(REJECT, b"Access denied")}
+
+
+@pytest.mark.parametrize(
+    "odd", ['"', "\\", '", "state": "x', "%{User-Password}", "`id`", "é€", "a\nb", "%{rest:http://127.0.0.1/}", "x" * 120]
+)
+def test_what_users_type_stays_text(gateway, vpn_user, odd):
+    """As name and as password: nothing of it is expanded, or comes back."""
+    for name, password in ((odd, "wrong"), ("pk.bert", odd)):
+        answer = gateway.ask(name, password, source="198.51.100.7")
+        assert answer.code == CHALLENGE and answer.attributes[REPLY_MESSAGE] == b"Enter your PassiveKey code"
+
+
+def test_passwords_of_all_characters(gateway, service):
+    who = ("o'brien(x)&é", ODD_PASSWORD)
+    pc = Workstation(service).enroll(who)
+    assert gateway.ask(who[0], pc.code(), challenge(gateway, *who)).code == ACCEPT
+
+
+def test_who_does_not_sign_is_not_answered(gateway, vpn_user):
+    _pc, password = vpn_user
+    gateway.timeout, before = 1.0, gateway.timeout
+    try:
+        assert gateway.ask("pk.anna", password, sign=False) is None
+        assert Gateway(gateway.address, b"wrong secret", timeout=1.0).ask("pk.anna", password) is None
+    finally:
+        gateway.timeout = before
+    assert gateway.ask("pk.anna", password).signed
+
+
+def test_freeradius_stays_up_while_the_server_is_down(gateway, vpn_user, service):
+    _pc, password = vpn_user
+    service.stop()
+    try:
+        for _time in range(2):
+            answer = gateway.ask("pk.anna", password)
+            assert (answer.code, answer.signed, answer.attributes[REPLY_MESSAGE]) == (REJECT, True, b"Access denied")
+    finally:
+        service.start()
+    time.sleep(1.1)  # what the pool waits before it tries again
+    assert gateway.ask("pk.anna", password).code == CHALLENGE
+
+
+def test_freeradius_starts_while_the_server_is_down(gateway, passivekey_lab):
+    other = f"sed -e 's/port = 1812/port = 1899/' -e 's/control.corp.example:8443/control.corp.example:1/' {RADDB}/radiusd.conf"
+    script = (
+        f"cp -a {RADDB} /run/other && {other} > /run/other/radiusd.conf && sed -i s,confdir.=.*,confdir=/run/other, /run/other/radiusd.conf"
+    )
+    passivekey_lab.run("pk1", "sh", "-c", script)
+    begin = "freeradius -d /run/other -f -l stdout > /var/log/other.log 2>&1 < /dev/null & echo $!"
+    number = passivekey_lab.run("pk1", "sh", "-c", begin).stdout.strip()
+    try:
+        second = Gateway(gateway.address, gateway.secret, 1899, timeout=3)
+        answers = (second.ask("pk.anna", "x") for _try in range(5) if not time.sleep(0.3))
+        assert next(answer for answer in answers if answer is not None).code == REJECT
+    finally:
+        passivekey_lab.run("pk1", "sh", "-c", f"kill {number}; rm -r /run/other", check=False)
+
+
+def test_radclient_agrees(gateway, passivekey_lab, vpn_user):
+    """Somebody else's client, which refuses answers without Message-Authenticator."""
+    words = f'User-Name = "pk.anna"\nUser-Password = "{vpn_user[1]}"\nMessage-Authenticator = 0x00\n'
+    client = f"printf %s {gateway.secret.decode()} > /run/secret; radclient -x -b -S /run/secret {gateway.address} auth; rm /run/secret"
+    done = passivekey_lab.run("pk1", "sh", "-c", client, stdin=words, check=False)
+    assert "Access-Challenge" in done.stdout and "Message-Authenticator" in done.stdout, done.stdout + done.stderr
+
+
+def test_brute_force(gateway, service, domain):
+    """Codes are guessed until the account is locked: then the right one is refused too, and others are not."""
+    pc = Workstation(service).enroll(("pk.mail", domain.passwords["pk.mail"]))
+    password = domain.passwords["pk.mail"]
+    for guess in range(8):
+        state = challenge(gateway, "pk.mail", password, source="192.0.2.66")
+        assert gateway.ask("pk.mail", f"{guess:06}", state, source="192.0.2.66").code == REJECT
+    refused = gateway.ask("pk.mail", pc.code(), challenge(gateway, "pk.mail", password))
+    assert refused.code == REJECT
+    assert gateway.ask("pk.anna", domain.passwords["pk.anna"]).code == CHALLENGE
+
+
+def test_nobody_logs_passwords(gateway, passivekey_lab, service, domain):
+    logs = passivekey_lab.run("pk1", "cat", "/var/log/radius.log").stdout + service.log() + service.run("export")
+    assert "radius-code-refused" in logs
+    for name in ("pk.anna", "pk.mail"):
+        assert domain.passwords[name] not in logs
+    assert gateway.secret.decode() not in logs and service.secrets["radius"] not in logs
+
+
+# ---- a site behind nginx
+
+WHOLE = """\
+user www-data;
+pid /run/passivekey-nginx.pid;
+error_log /var/log/nginx-site.log;
+events {}
+http {
+    access_log off;
+    include /etc/passivekey/site.conf;
+    server {
+        listen 127.0.0.1:8080;
+        location / { return 200 "account=$http_x_passivekey_account user=$http_x_passivekey_user site=$http_x_passivekey_site\\n"; }
+    }
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def site(passivekey_lab, service, tmp_path_factory):
+    """nginx on pk1 with the example's site, the site itself behind it; `site(cookies, headers)` is what curl gets."""
+    lab = passivekey_lab
+    certificate, key = server_certificate(lab.files, tmp_path_factory.mktemp("site"), SITE)
+    config = (EXAMPLES / "nginx-site.conf").read_text()
+    for before, after in (("server ", ":8443"), ("_ssl_name ", ";")):
+        assert f"{before}passivekey.corp.example{after}" in config
+        config = config.replace(f"{before}passivekey.corp.example{after}", f"{before}{HOST}{after}")
+    bearer = f'proxy_set_header Authorization "Bearer {service.secrets["site"]}";'
+    files = {"site.conf": config, "site-bearer.conf": bearer, "nginx.conf": WHOLE}
+    files |= {"site.pem": certificate.read_text(), "site.key": key.read_text(), "ca.pem": Path(service.ca).read_text()}
+    for name, content in files.items():
+        lab.run("pk1", "sh", "-c", f"mkdir -p /etc/passivekey && cat > /etc/passivekey/{name}", stdin=content)
+    lab.run("pk1", "nginx", "-q", "-t", "-c", "/etc/passivekey/nginx.conf")
+    lab.run("pk1", "nginx", "-c", "/etc/passivekey/nginx.conf")
+
+    def ask(cookies="", *arguments):
+        command = ["curl", "-sS", "-i", "--cacert", service.ca, *(["-H", f"Cookie: {cookies}"] if cookies else []), *arguments]
+        done = subprocess.run([*command, f"https://{SITE}/page"], capture_output=True, text=True, check=True).stdout
+        head, _empty, body = done.partition("\r\n\r\n") if "\r\n\r\n" in done else done.partition("\n\n")
+        return int(head.split()[1]), head, body.strip()
+
+    yield ask
+    lab.run("pk1", "nginx", "-c", "/etc/passivekey/nginx.conf", "-s", "stop")
+
+
+COOKIE, SESSION = "__Host-passivekey", "__Host-passivekey-session"
+
+
+def session_of(head):
+    [found] = [line for line in head.splitlines() if line.lower().startswith("set-cookie:")]
+    assert {"Secure", "HttpOnly", "Path=/", "SameSite=lax"} <= set(found.split("; ")), found
+    return found.partition(": ")[2].partition(";")[0]
+
+
+def test_a_cookie_opens_the_site_once_and_its_session_stays(site, service, domain):
+    pc = Workstation(service).enroll(("pk.anna", domain.passwords["pk.anna"]))
+    cookie = f"{COOKIE}={pc.cookie()}"
+    status, head, body = site(cookie)
+    assert (status, body) == (200, f"account={domain.sids['pk.anna']} user=pk.anna@corp.example site=")
+    session = session_of(head)
+    assert session.startswith(f"{SESSION}=")
+    assert site(cookie)[0] == 401, "a cookie is good once"
+    status, head, body = site(f"{cookie}; {session}")
+    assert (status, body.partition(" ")[0]) == (200, f"account={domain.sids['pk.anna']}") and "set-cookie" not in head.lower()
+    service.run("revoke", "--device", pc.device)
+    assert site(session)[0] == 401, "at once"
+
+
+def test_what_does_not_open_the_site(site, service, domain):
+    pc = Workstation(service).enroll(("pk.anna", domain.passwords["pk.anna"]))
+    for cookies in ("", f"{COOKIE}=x", f"{SESSION}=x", f"{COOKIE}={pc.cookie(OTHER_SITE)}", f"{COOKIE}={pc.cookie(at=-600)}"):
+        status, head, body = site(cookies)
+        assert status == 401 and "set-cookie" not in head.lower() and "account=" not in body, cookies[:40]
+    forged = ("X-Passivekey-Account: S-1-5-21-1-2-3-500", "X-Passivekey-User: administrator", f"X-Passivekey-Site: {OTHER_SITE}")
+    headers = [word for header in (*forged, "Authorization: Bearer x") for word in ("-H", header)]
+    assert site(f"{COOKIE}={pc.cookie(OTHER_SITE)}", *headers)[0] == 401, "a browser does not say which site this is"
+    status, _head, body = site(f"{COOKIE}={pc.cookie()}", *headers, "-X", "POST", "--data", "x=y")
+    assert (status, body) == (200, f"account={domain.sids['pk.anna']} user=pk.anna@corp.example site=")
+    assert site("", "--http1.0")[0] == 401
+
+
+def test_a_disabled_account_is_out_of_its_session(site, service, domain, signed_on):
+    signed_on("pk.mail")
+    pc = Workstation(service).enroll()
+    session = session_of(site(f"{COOKIE}={pc.cookie()}")[1])
+    assert site(session)[0] == 200
+    domain.change("pk.mail", userAccountControl=0x202)
+    try:
+        assert site(session)[0] == 401
+    finally:
+        domain.change("pk.mail", userAccountControl=0x200)
+
+
+def test_a_site_is_shut_while_the_server_is_down(site, service, domain):
+    pc = Workstation(service).enroll(("pk.anna", domain.passwords["pk.anna"]))
+    session = session_of(site(f"{COOKIE}={pc.cookie()}")[1])
+    service.stop()
+    try:
+        status, _head, body = site(session)
+        assert status == 500 and "account=" not in body
+    finally:
+        service.start()
+    assert site(session)[0] == 200, "a session outlives the server's restart"

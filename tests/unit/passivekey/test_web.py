@@ -166,3 +166,14 @@ def test_nothing_is_done_that_cannot_be_audited(client, service, pc):
 def test_what_is_not_there(client):
     assert client.get("/v1/devices").status_code == 405
     assert client.get("/v2/policy").status_code == 404
+
+
+@pytest.mark.parametrize("password", ["pässwörd €", "Ã©", "plain", "\x00\x7f"])
+def test_radius_text_comes_as_rlm_rest_writes_it(client, service, alice, password):
+    """Each octet of UTF-8 a character of its own, as FreeRADIUS 3.2.7 was seen to."""
+    service.directory.passwords["alice@corp.example"] = password
+    body = {"username": "alice@corp.example", "password": password.encode().decode("latin-1"), "state": "", "source": "", "nas": ""}
+    headers = {"Authorization": "Bearer radius-secret"}
+    asked = client.post("/v1/radius", json=body, headers=headers).json()
+    assert asked["control:Tmp-String-0"] == "challenge"
+    assert not [entry for entry in service.audit.read() if entry["event"] == "radius-password-refused"], "the password was understood"
