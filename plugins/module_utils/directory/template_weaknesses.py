@@ -110,7 +110,7 @@ def weaknesses(words: Words, exposure: Exposure, linked: Mapping[str, str] | Non
             "schema_version",
             "subject",
         )
-    if supplied and "server_authentication" in uses:
+    if supplied and (is_any_purpose(words) or "server_authentication" in uses):
         add("ESC17", "can get a certificate for any server's name", _SUBJECT, "subject", "extended_key_usages")
     return found
 

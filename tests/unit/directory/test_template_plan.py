@@ -607,7 +607,7 @@ ANYBODY = [{"principal": "Domain Users", "rights": ["enroll"]}]
             },
             [],
         ),
-        ({"based_on": "WebServer", "permissions": ANYBODY, "extended_key_usages": []}, ["ESC1", "ESC2", "ESC3"]),
+        ({"based_on": "WebServer", "permissions": ANYBODY, "extended_key_usages": []}, ["ESC1", "ESC2", "ESC3", "ESC17"]),
         ({"based_on": "User", "extended_key_usages": ["any_purpose"]}, ["ESC2", "ESC3"]),
         ({"based_on": "EnrollmentAgent", "permissions": ANYBODY}, ["ESC3"]),
         ({"based_on": "SmartcardLogon", "permissions": [{"principal": "Everyone", "rights": ["write"]}]}, ["ESC4"]),
