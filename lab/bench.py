@@ -337,8 +337,8 @@ def _processor(seconds: dict[str, float]) -> list[str]:
     """The same in processor seconds, which other work on the machine spoils less than those of the clock."""
     ours = seconds["role"] - seconds["empty"]
     return [
-        f"  In processor seconds (the appliances' not counted): {ours:.1f} more than the empty tasks, {ours / seconds['bare']:.1f} times the",
-        f"  {seconds['bare']:.1f} of the bare client.",
+        f"  In processor seconds (the appliances' not counted): {ours:.1f} more than the empty tasks, {ours / seconds['bare']:.1f} times",
+        f"  the {seconds['bare']:.1f} of the bare client.",
     ]
 
 
