@@ -7,6 +7,7 @@ The report is a dictionary that docs/schemas/compliance-report.schema.json descr
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -153,7 +154,7 @@ class _Audit:
             if control.target != seen.target.kind:
                 continue
             if not seen.facts and seen.error:
-                yield self._result(control, seen.target, [unknown(seen.target.name, seen.error)])
+                yield self._result(control, seen.target, [unknown(seen.target.name, seen.error, right=_missing_right(seen))])
             elif control.id in streamed:
                 yield self._of_stream(streamed[control.id], seen)
             elif control.each:
@@ -302,6 +303,21 @@ def _silent(observations: Sequence[Observation], expected: Sequence[Expected]) -
         if one.target not in answered:
             answered.add(one.target)
             yield Observation(one.target, "", error=one.error or "it was to be looked at, and left no observation")
+
+
+_RIGHTS = {
+    "domain": "an account of the domain",
+    "certification_authority": "membership of the host's local administrators",
+    "connect_secure": "an administrator of the appliance who may use its REST API and read",
+    "domain_controller": "a logon by SSH or WinRM as root or a local administrator",
+    "ocserv": "a logon by SSH as root (or with become)",
+}
+_REFUSED = re.compile(r"denied|unauthorized|not allowed|credentials|\b40[13]\b|does not accept the (user|password)", re.IGNORECASE)
+
+
+def _missing_right(seen: Observation) -> str:
+    """Who was not let in at all, lacks what its kind of target wants."""
+    return _RIGHTS.get(seen.target.kind, "") if _REFUSED.search(seen.error) else ""
 
 
 def _moment(text: str) -> datetime.datetime | None:
