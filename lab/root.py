@@ -81,7 +81,7 @@ PASSIVEKEY = Layer(
     "passivekey",
     "the PassiveKey server, RADIUS and a web server before a site",
     (
-        *("freeradius", "freeradius-rest", "freeradius-utils", "nginx-light", "curl"),
+        *("freeradius", "freeradius-rest", "freeradius-utils", "nginx-light", "curl", "python3-apt"),
         *("python3-gssapi", "python3-joserfc", "python3-sqlalchemy", "python3-starlette", "python3-uvicorn"),
     ),
 )

@@ -66,10 +66,8 @@ def algorithm(key: PublicKey) -> str:
 
 
 def jose(key: PublicKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> ECKey | RSAKey:
-    # joserfc's types promise nothing here
-    found: ECKey | RSAKey
-    found = RSAKey.import_key(key) if isinstance(key, (rsa.RSAPublicKey, rsa.RSAPrivateKey)) else ECKey.import_key(key)
-    return found
+    # not import_key, which takes no keys of cryptography in joserfc 1.1 (of Debian 13)
+    return RSAKey(key, key) if isinstance(key, (rsa.RSAPublicKey, rsa.RSAPrivateKey)) else ECKey(key, key)
 
 
 def jwk(key: PublicKey) -> Jwk:
