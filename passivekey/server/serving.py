@@ -7,7 +7,9 @@ import os
 import socket
 import threading
 import time
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -51,7 +53,9 @@ def run(given: settings.Settings, path: Path, workers: int) -> None:
     )
     listening = _listen(given.address, given.port)
     if workers > 1:
-        Multiprocess(config, sockets=[listening]).run()
+        # uvicorn 0.32 (of Debian 13) wants to be told what each process runs; later ones know
+        told: dict[str, Any] = {"target": uvicorn.Server(config).run} if "target" in signature(Multiprocess).parameters else {}
+        Multiprocess(config, sockets=[listening], **told).run()
     else:
         uvicorn.Server(config).run(sockets=[listening])
 
