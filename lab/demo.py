@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from lab import logons, page, proofs, settings, vpn_browser, vpn_logins
 from lab.errors import LabError
 from lab.labs import DEFAULT_NAME, Lab
 from lab.progress import Progress
-from lab.runs import SITE, play, site_command
+from lab.runs import SITE, audit, play, site_command
 from lab.screen import Screen, Step
 from lab.settings import CHECKOUT
 from lab.story import REAL, STAND_IN, Run, Story, counted
@@ -85,12 +86,15 @@ class Demo:
         with self.step("Other tools meddle with the domain") as step:
             self.story.touches = list(proofs.meddle(self.lab, self.logs))
             step.note = counted(len(self.story.touches), "thing")
+        self.audit("meddled", "Compliance of the domain, meddled with", "--limit", f"{settings.DNS_DOMAIN},localhost")
         self.play("check", "Check mode with diff", "--check", "--diff", "--limit", settings.DNS_DOMAIN)
         self.play("repair", "Repairing run", "--limit", settings.DNS_DOMAIN)
         tried, logins, visits = self.cards()
+        self.audit("whole", "Compliance of everything")
         with self.step("Other tools read the domain") as step:
             facts = proofs.facts(self.lab, self.logs)
-            self.story.proofs = proofs.of_runs(self.story.runs, self.story.touches) + proofs.of_domain(facts)
+            self.story.proofs = proofs.of_runs(self.story.runs, self.story.touches) + proofs.of_audits(self.story.audits)
+            self.story.proofs += proofs.of_domain(facts)
             self.story.proofs += proofs.of_authority(facts) + logons.trials(tried, facts["versions"])
             self.story.versions |= {"openconnect": vpn_logins.client_version(self.lab)}
             self.story.proofs += proofs.of_gateways(facts) + vpn_logins.judged(logins, self.story.versions)
@@ -144,6 +148,11 @@ class Demo:
                 step.note = f"{sum(not login.tunnel.up for login in logins[-4:])} of 4 VPN sessions ended or refused"
         return tried, logins, visits
 
+    def audit(self, key: str, title: str, *options: str) -> None:
+        with self.step(title) as step:
+            found = self.story.audits[key] = audit(self.lab, title, self.logs, step, OUTPUT / "compliance", *options)
+            step.note = found.summary
+
     def play(self, key: str, title: str, *options: str, playbook: str = SITE) -> Run:
         with self.step(title) as step:
             run = play(self.lab, title, self.logs, step, *options, playbook=playbook)
@@ -175,6 +184,7 @@ def prepare(output: Path, logs: Path) -> None:
     logs.mkdir(parents=True, exist_ok=True)
     for name in ("index.html", "proofs.json"):
         (output / name).unlink(missing_ok=True)
+    shutil.rmtree(output / "compliance", ignore_errors=True)
 
 
 def version() -> str:
@@ -214,6 +224,11 @@ def show(screen: Screen, story: Story, page_file: Path) -> None:
         screen.wrapped("Nothing: the domain was as the inventory asks, from an earlier demo. To see it made anew: ./certlogon lab down")
     screen.heading("What other tools touched, and certlogon named and repaired")
     screen.rows([(touch.tool, touch.what) for touch in story.touches])
+    screen.heading("What the compliance report said")
+    for audited in story.audits.values():
+        screen.rows([(audited.run.title, audited.summary)])
+        screen.rows([(control, message) for control, _subject, message in audited.failing], wrap=1)
+    screen.say(f"  The report: {page_file.parent / 'compliance/report.html'}")
     screen.heading("What was proved, and who judged")
     marks = {"passed": "done", "failed": "failed", "skipped": "skipped"}
     kinds = {REAL: "real", STAND_IN: screen.style("stand-in", "yellow")}

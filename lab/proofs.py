@@ -22,7 +22,7 @@ from lab import asked, logons, settings
 from lab.errors import LabError
 from lab.labs import Lab
 from lab.settings import CHECKOUT
-from lab.story import REAL, STAND_IN, Proof, Run, Touch, counted
+from lab.story import REAL, STAND_IN, Audit, Proof, Run, Touch, counted
 
 ON_DC1 = Path(__file__).resolve().parent / "judges" / "on_dc1.py"
 Facts = Mapping[str, Any]
@@ -162,6 +162,43 @@ def shows(claim: str, facts: Facts, said: str, signs: Iterable[tuple[str, str]],
 def judged(claim: str, judge: str, problems: Iterable[str], **rest: Any) -> Proof:
     found = list(problems)
     return Proof(claim, judge, "failed" if found else "passed", reason="; ".join(found), **rest)
+
+
+# What follows from the things that `meddle` does, and what a lab with one CA for everything has in any case.
+MEDDLED = {
+    "template-card-approval",
+    "template-card-binding",
+    "ntauth-unknown-certificate",
+    "ntauth-chain",
+    "policy-content",
+    "policy-smart-card-service",
+    "policy-linked",
+    "policy-trust-roots",
+}
+ACCEPTED = {"ocserv-purposes"}
+
+
+def of_audits(audits: Mapping[str, Audit]) -> list[Proof]:
+    """What compliance runs show: what was meddled with, and that nothing of it is left."""
+    meddled, whole = audits["meddled"], audits["whole"]
+    found, left = ({control for control, _subject, _message in one.failing} for one in (meddled, whole))
+    named = [f"{control}: {subject}: {message}" for control, subject, message in (*meddled.failing, *whole.failing)]
+    return [
+        judged(
+            "The compliance report names what was touched and what follows, and nothing else",
+            "certlogon.core.compliance",
+            [f"{control} is not among the failures" for control in sorted(MEDDLED - found)]
+            + [f"{control} fails" for control in sorted(found - MEDDLED)],
+            evidence=[*named[: len(meddled.failing)], meddled.summary],
+        ),
+        judged(
+            "At the end the whole site's report has none of it",
+            "certlogon.core.compliance",
+            [f"{control} fails" for control in sorted(left - ACCEPTED)],
+            evidence=[*named[len(meddled.failing) :], whole.summary],
+            kind=STAND_IN,
+        ),
+    ]
 
 
 def of_runs(runs: Mapping[str, Run], touches: Sequence[Touch]) -> list[Proof]:

@@ -17,10 +17,11 @@ from lab.errors import LabError
 from lab.labs import MACHINE, Lab
 from lab.screen import Step
 from lab.settings import CHECKOUT
-from lab.story import ObjectChange, Run
+from lab.story import Audit, ObjectChange, Run
 
 CALLBACKS = Path(__file__).resolve().parent / "callback"
 SITE = "certlogon.core.site"
+COMPLIANCE = "certlogon.core.compliance"
 
 
 def command_line(playbook: str, *options: str) -> str:
@@ -64,6 +65,23 @@ def play(lab: Lab, title: str, logs: Path, step: Step, *options: str, playbook: 
     if process.returncode:
         raise LabError(f"{command_line(playbook, *options)} ended with code {process.returncode}", log)
     return understand(title, command_line(playbook, *options), time.monotonic() - started, events(record))
+
+
+def audit(lab: Lab, title: str, logs: Path, step: Step, folder: Path, *options: str) -> Audit:
+    """The compliance playbook, which leaves its report in the folder."""
+    told = {"folder": folder, "fail_on": "never", "drift": "false"}
+    words = [word for name, value in told.items() for word in ("-e", f"certlogon_compliance_{name}={value}")]
+    run = play(lab, title, logs, step, *words, *options, playbook=COMPLIANCE)
+    report = json.loads((folder / "report.json").read_text())
+    failing = [
+        (control["id"], finding["subject"], finding["message"])
+        for control in report["controls"]
+        for result in control["results"]
+        for finding in result["findings"]
+        if finding["status"] == "fail"
+    ]
+    summary = report["summary"]
+    return Audit(run, summary["score"], summary["counts"], failing, summary["gone"])
 
 
 def environment(record: Path) -> dict[str, str]:

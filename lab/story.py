@@ -97,6 +97,24 @@ class Proof:
         return f"{self.judge} {self.version}".strip()
 
 
+@dataclass(frozen=True)
+class Audit:
+    """What a compliance run found."""
+
+    run: Run
+    score: float | None
+    counts: Mapping[str, int]
+    """pass, fail, unknown, … of controls on targets."""
+    failing: Sequence[tuple[str, str, str]]
+    """Control, subject, message."""
+    gone: int
+
+    @property
+    def summary(self) -> str:
+        gone = f", {self.gone} gone" if self.gone else ""
+        return f"score {self.score}, {self.counts['fail']} failing{gone}, {self.counts['unknown']} unknown"
+
+
 @dataclass
 class Story:
     """All of one demo."""
@@ -108,6 +126,7 @@ class Story:
     seconds: float = 0.0
     steps: list[tuple[str, float]] = field(default_factory=list)
     runs: dict[str, Run] = field(default_factory=dict)
+    audits: dict[str, Audit] = field(default_factory=dict)
     touches: list[Touch] = field(default_factory=list)
     proofs: list[Proof] = field(default_factory=list)
     stand_ins: list[tuple[str, str, str]] = field(default_factory=list)

@@ -326,7 +326,6 @@ SPOIL_GATEWAY = r"""
 set -e
 rm /etc/cron.d/certlogon-gateway
 chmod 644 /etc/ocserv/certlogon/current/key.pem
-sed -i 's,^auth = .*,auth = "plain[passwd=/etc/ocserv/passwd]",' /etc/ocserv/ocserv.conf
 sed -i 's/^cert-user-oid = .*/cert-user-oid = 0.9.2342.19200300.100.1.1/' /etc/ocserv/ocserv.conf
 cat >> /var/lib/certlogon/vpn/trust.pem
 echo 9999999999 > /var/lib/certlogon/vpn/gate
@@ -808,7 +807,6 @@ FAULTS: tuple[Fault, ...] = (
         "Users get in without a certificate: System",
         implies=(("appliance-sign-in-policy", "sign-in URL */"),),
     ),
-    Fault("ocserv-certificate-required", "authentication", "ocserv.conf: auth by passwords", "Who has no certificate gets in: auth is"),
     Fault(
         "ocserv-trusted-client-ca",
         "trusted client CA CN=Totally Trustworthy CA,DC=corp,DC=example",
@@ -848,6 +846,7 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
         "appliance-trusted-client-ca",
         "appliance-realm-server",
         "appliance-realm-restriction",
+        "ocserv-certificate-required",
         "ocserv-crl-checking",
         "ocserv-crl-in-use",
         "ocserv-closed-without-crl",

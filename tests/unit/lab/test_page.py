@@ -7,7 +7,7 @@ import re
 import pytest
 
 from lab import page
-from lab.story import STAND_IN, ObjectChange, Proof, Run, Story, Touch
+from lab.story import STAND_IN, Audit, ObjectChange, Proof, Run, Story, Touch
 
 TEMPLATE = {
     "name": "CorpSmartcardLogon",
@@ -73,6 +73,15 @@ def sample() -> Story:
             "second": Run("Second run", command, 3.1, 14, 0),
             "check": Run("Check", command + " --check --diff", 3.2, 14, 1, drift),
             "repair": Run("Repair", command, 3.9, 14, 1, drift),
+        },
+        audits={
+            "meddled": Audit(
+                Run("Compliance of the domain, meddled with", command, 6.1, 20, 0),
+                81.5,
+                {"pass": 60, "fail": 1, "unknown": 2},
+                [("template-esc1", "template <Weak>", "<Anybody> can enroll as anybody.")],
+                0,
+            )
         },
         touches=[
             Touch(
@@ -143,7 +152,13 @@ def parsed(rendered):
 def test_is_self_contained(rendered, parsed):
     assert not re.search(r"https?://(?!www\.w3\.org)|@import|url\(", rendered)
     assert {tag for tag, _attributes in parsed.tags}.isdisjoint({"script", "link", "img", "iframe"})
-    assert all("src" not in attributes and "href" not in attributes for _tag, attributes in parsed.tags)
+    assert all("src" not in attributes for _tag, attributes in parsed.tags)
+    # the report of compliance lies beside it
+    assert {attributes["href"] for _tag, attributes in parsed.tags if "href" in attributes} == {"compliance/report.html"}
+
+
+def test_tells_of_the_compliance_report(parsed):
+    assert "score 81.5, 1 failing, 2 unknown" in parsed.text and "<Anybody> can enroll as anybody." in parsed.text
 
 
 def test_escapes_what_the_domain_says(rendered, parsed):
