@@ -21,6 +21,9 @@ def fingerprint(control: str, target: Target, subject: str) -> str:
     return hashlib.sha256("\0".join((control, target.kind, target.name, subject)).encode()).hexdigest()[:32]
 
 
+CRL_MEMBERS = ("issuer", "number", "this_update", "next_update")
+
+
 @dataclass(frozen=True)
 class Failure:
     """A failure of the baseline that its report lists, waived or not."""
@@ -36,7 +39,7 @@ class Failure:
 class Baseline:
     """`known` are the fingerprints of its failures, waived ones and those that it only counts included; `failures` those that it lists.
 
-    `unlisted` are fingerprints by control and target; `crls` by URL, with members number, this_update, next_update.
+    `unlisted` are fingerprints by control and target; `crls` by URL, with CRL_MEMBERS.
     """
 
     path: str
@@ -72,7 +75,7 @@ def parse(report: Any, name: str) -> Baseline:
             known=frozenset(_known(report)),
             failures=tuple(_failures(report)),
             unlisted={(control, _target(result)): frozenset(map(str, result["unlisted"])) for control, result in _results(report)},
-            crls={str(crl["url"]): {member: crl[member] for member in ("number", "this_update", "next_update")} for crl in report["crls"]},
+            crls={str(crl["url"]): {member: crl[member] for member in CRL_MEMBERS if member in crl} for crl in report["crls"]},
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise FormatError(f"baseline: {name} is no compliance report ({type(error).__name__}: {error}); {remedy}") from error

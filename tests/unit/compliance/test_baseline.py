@@ -30,6 +30,7 @@ def test_report_as_baseline(report, tmp_path):
     found = baseline.load(path)
     assert (found.path, found.at) == (str(path), "2026-11-22T02:00:41Z")
     assert found.crls["http://pki.corp.example/corp.crl"] == {
+        "issuer": "CN=Corp CA",
         "number": 42,
         "this_update": "2026-11-20T00:00:00Z",
         "next_update": "2026-11-27T00:00:00Z",

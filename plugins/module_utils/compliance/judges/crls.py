@@ -141,7 +141,9 @@ def forward(facts: Facts, parameters: Parameters) -> Verdicts:
             yield found
             continue
         subject, evidence = _subject(one), _shown(found)
-        number, before = found["number"], (facts.previous.get(one["url"]) or {}).get("number")
+        last = facts.previous.get(one["url"]) or {}
+        # what another CA's CRL there had for a number, tells nothing of this one's
+        number, before = found["number"], last.get("number") if last.get("issuer", found["issuer"]) == found["issuer"] else None
         highest, base = newest.get(_row(found)), newest.get(_row(found, delta=False)) if found["delta"] else None
         if number is None:
             yield failed(subject, "It has no number, so that nobody can tell which of two CRLs is the newer one", **evidence)
