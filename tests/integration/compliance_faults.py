@@ -24,6 +24,12 @@ from ansible_collections.certlogon.core.tests.integration.conftest import SAM
 from ansible_collections.certlogon.core.tests.integration.test_connect_secure_data import CLIENT_CAS, REALMS, SERVERS, SIGN_IN, Rest
 from ansible_collections.certlogon.core.tests.unit.compliance.test_judges_mappings import OTHER_SID, STRONG, certificate
 
+ROOT_CRL = (
+    "ldap:///CN=Corp%20Example%20Root%20CA,CN=root,CN=CDP,CN=Public%20Key%20Services,CN=Services,CN=Configuration,DC=corp,DC=example"
+    "?certificateRevocationList?base?objectClass=cRLDistributionPoint"
+)
+"""Where the directory has the CRL of the lab's root."""
+
 BASE = "DC=corp,DC=example"
 SERVICES = f"CN=Public Key Services,CN=Services,CN=Configuration,{BASE}"
 TEMPLATES = f"CN=Certificate Templates,{SERVICES}"
@@ -751,15 +757,13 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         "crl-in-force",
-        "CDP "
-        "ldap:///CN=Corp%20Example%20Root%20CA,CN=root,CN=CDP,CN=Public%20Key%20Services,CN=Services,CN=Configuration,DC=corp,DC=example?certificateRevocationList?base?objectClass=cRLDistributionPoint",
+        f"CDP {ROOT_CRL}",
         "the root's CRL in the directory: one that has ended",
         "It ended on",
         implies=(
             (
                 "crl-number",
-                "CDP "
-                "ldap:///CN=Corp%20Example%20Root%20CA,CN=root,CN=CDP,CN=Public%20Key%20Services,CN=Services,CN=Configuration,DC=corp,DC=example?certificateRevocationList?base?objectClass=cRLDistributionPoint",
+                f"CDP {ROOT_CRL}",
             ),
             ("crl-of-chain", "CA CN=Corp Example Root CA,DC=corp,DC=example"),
         ),

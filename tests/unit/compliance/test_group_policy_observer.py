@@ -86,8 +86,8 @@ class FakeDirectory:
     domain_sid = root_domain_sid = Sid.parse(SID)
     options = SimpleNamespace(username="auditor@corp.example")
 
-    def __init__(self, objects: Sequence[Entry] = OBJECTS) -> None:
-        self.objects = objects
+    def __init__(self, objects: Sequence[Entry] | None = None) -> None:
+        self.objects = OBJECTS if objects is None else objects
 
     def search(self, base: str, filter: str, attributes: Any, scope: str = "subtree", *, descriptor: int = 0) -> list[Entry]:
         below = [one for one in self.objects if one.dn == base or one.dn.endswith(f",{base}")]
@@ -149,7 +149,7 @@ class World:
         self.sysvol: Any = None
         self.others: dict[str, Any] = {}
 
-    def look(self, controllers: Any = (), objects: Sequence[Entry] = OBJECTS, **params: Any) -> dict[str, Any]:
+    def look(self, controllers: Any = (), objects: Sequence[Entry] | None = None, **params: Any) -> dict[str, Any]:
         seen = Observation(Target("domain", "corp.example"), "")
         seen.set("domain_controllers", [{"host": host, "name": host} for host in controllers])
         usual = {"policies": [], "computers": [], "computers_limit": 500}

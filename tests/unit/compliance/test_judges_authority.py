@@ -126,7 +126,7 @@ def of(**changes: Any) -> Words:
     """The good facts with some in another state: `rights=…`, or `crl__period=…` for a member of one."""
     facts = copy.deepcopy(GOOD)
     for name, value in changes.items():
-        fact, _, member = name.partition("__")
+        fact, _dots, member = name.partition("__")
         if member:
             facts[fact][member] = value
         else:

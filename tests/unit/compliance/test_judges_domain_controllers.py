@@ -123,7 +123,7 @@ def of(start: Words, **changes: Any) -> Words:
     """The facts with some in another state: `kdc=…`, or `kdc__error=…` for a member of one."""
     facts = copy.deepcopy(start)
     for name, value in changes.items():
-        fact, _, member = name.partition("__")
+        fact, _dots, member = name.partition("__")
         if member:
             facts[fact][member] = value
         else:

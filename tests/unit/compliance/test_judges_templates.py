@@ -234,7 +234,9 @@ def test_a_template_is_found_by_all_that_it_is() -> None:
 
 
 def test_templates_that_the_inventory_names_are_judged_wherever_they_are() -> None:
-    named = lambda words: words.update(smart_card_templates=["corpcard", "Gone"])  # noqa: E731
+    def named(words):
+        words.update(smart_card_templates=["corpcard", "Gone"])
+
     result = judged("template-card-provider", named)
     assert result.passes == ["template CorpCard"]
     assert [verdict.message for verdict in result.verdicts] == [

@@ -40,14 +40,14 @@ class Page(html.parser.HTMLParser):
         self.close()
         assert self.open == []
 
-    def handle_starttag(self, tag, attributes):
-        assert len({name for name, _value in attributes}) == len(attributes), f"{tag} has an attribute twice"
-        self.elements.append((tag, dict(attributes)))
+    def handle_starttag(self, tag, attrs):
+        assert len({name for name, _value in attrs}) == len(attrs), f"{tag} has an attribute twice"
+        self.elements.append((tag, dict(attrs)))
         if tag not in VOID:
             self.open.append(tag)
 
-    def handle_startendtag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag):
         assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"

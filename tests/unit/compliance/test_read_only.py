@@ -68,7 +68,7 @@ def test_directory_writes_never_reach_the_wire(directory, write):
 def sysvol(asked, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        Sysvol, "_run", lambda self, requests: seen.extend(requests) or [smb._Answer(smb._NAME_NOT_FOUND) for _ in requests]
+        Sysvol, "_run", lambda self, requests: seen.extend(requests) or [smb._Answer(smb._NAME_NOT_FOUND) for _request in requests]
     )
     tree = SimpleNamespace(session=SimpleNamespace(connection=SimpleNamespace(max_read_size=1 << 20)))
     session = read_only.ReadOnlySysvol(Sysvol("dc1", tree, 10), asked)

@@ -37,7 +37,7 @@ def jenkins_schema():
     if not (folder / "junit-10.xsd").exists():
         folder.mkdir(parents=True, exist_ok=True)
         download = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", "pytest", "--dest", str(folder), "pytest"]
-        done = subprocess.run(download, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(download, capture_output=True, text=True, check=False, timeout=120)
         if done.returncode:
             pytest.skip(f"pytest's source distribution cannot be had: {done.stderr.strip().splitlines()[-1:]}")
         [archive] = folder.glob("pytest-*.tar.gz")
@@ -172,5 +172,5 @@ def test_examples_for_ci_are_valid(file, schema):
     if not find_spec("check_jsonschema"):
         pytest.skip("check-jsonschema is not installed")
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}", str(CHECKOUT / "docs/ci" / file)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr

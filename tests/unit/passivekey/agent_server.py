@@ -72,13 +72,13 @@ def running(folder):
         date = email.utils.formatdate(found.clock(), usegmt=True).encode()
         answer = found.before(scope) if found.before else None
         if answer is None:
-            started = {}
+            kept = []
 
             async def keep(message):
-                started.setdefault("messages", []).append(message)
+                kept.append(message)
 
             await found.inner(scope, receive, keep)
-            start, *bodies = started["messages"]
+            start, bodies = kept[0], kept[1:]
             answer = found.after(scope) if found.after else None
             if answer is None:
                 headers = [(name, value) for name, value in start["headers"] if name != b"date"]
