@@ -27,8 +27,11 @@ LEAST_COVERAGE = 90
 WHOLE_SITE = tuple(
     f"tests/integration/test_{name}.py" for name in ("site_with_ca", "site_with_vpn", "compliance_whole", "compliance_read_only")
 )
-# Not part of the collection: ruff and mypy judge it.
-BESIDE_THE_COLLECTION = ("lab", "passivekey", "certlogon", "Makefile", ".ci", "inventories/lab", "tests/bare", "tests/tools")
+# Not part of the collection, or of no use without what is not: ruff (and mypy, but for tests) judges it.
+BESIDE_THE_COLLECTION = (
+    *("lab", "passivekey", "certlogon", "Makefile", ".ci", "inventories/lab"),
+    *("tests/bare", "tests/tools", "tests/benchmarks", "tests/packaging", "tests/integration", "tests/unit/lab", "tests/unit/passivekey"),
+)
 # Sanity tests that cannot run, each with its reason.
 NO_SANITY = {
     "pslint": "needs PowerShell, which no Debian package has",
