@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from uvicorn.supervisors import Multiprocess
 
 from passivekey.errors import ConfigurationError
+from passivekey.protocol import messages
 from passivekey.protocol.errors import Refused
 from passivekey.server import settings
 from passivekey.server.cli import opened
@@ -50,6 +51,9 @@ def run(given: settings.Settings, path: Path, workers: int) -> None:
         access_log=False,
         log_level="warning",
         timeout_keep_alive=30,
+        http="h11",
+        # a ticket of somebody in many groups is a long header; 16 KiB are what h11 would take
+        h11_max_incomplete_event_size=messages.LONGEST,
     )
     listening = _listen(given.address, given.port)
     if workers > 1:
