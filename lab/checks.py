@@ -61,6 +61,8 @@ def main(arguments: list[str]) -> int:
         width = max(len(step.name) for step in chosen)
         print("\n".join(f"{step.name:{width}}  {step.title}" for step in chosen))
         return 0
+    if options.long:
+        os.environ[steps.LONG] = "1"
     signal.signal(signal.SIGTERM, _interrupted)
     signal.signal(signal.SIGHUP, _interrupted)
     with only_one_run():
@@ -90,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="certlogon test", description="All checks. Goes on after a step that fails.")
     made.add_argument("--only", metavar="STEP,STEP", help="only these steps")
     made.add_argument("--skip", metavar="STEP,STEP", help="all but these steps")
+    made.add_argument("--long", action="store_true", help="the long integration tests too, for more than half an hour")
     made.add_argument("--list", action="store_true", help="print the steps and do nothing")
     return made
 

@@ -23,6 +23,7 @@ BIN = Path(sys.executable).parent
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 COLLECTION = Path("ansible_collections/certlogon/core")
 LEAST_COVERAGE = 90
+LONG = "CERTLOGON_TEST_LONG"
 # In this order: each goes on from what those before have rolled out.
 WHOLE_SITE = tuple(
     f"tests/integration/test_{name}.py" for name in ("site_with_ca", "site_with_vpn", "compliance_whole", "compliance_read_only")
@@ -300,23 +301,28 @@ def lab(job: Job) -> str:
     return lab_name()
 
 
+def of_this_run(marks: str) -> str:
+    """Long tests are part of a run with --long only."""
+    return marks if os.environ.get(LONG) else f"{marks} and not long"
+
+
 def integration(job: Job) -> None:
     lab_up(job, lab_name(), "passivekey")
-    pytest(job, "-m", "not ca and not vpn", "tests/integration", prefix=in_lab(lab_name()), coverage=True)
+    pytest(job, "-m", of_this_run("not ca and not vpn"), "tests/integration", prefix=in_lab(lab_name()), coverage=True)
 
 
 def authority(job: Job) -> None:
     name = lab_name("ca")
     lab_up(job, name, "ca1")
     elsewhere = [f"--ignore={file}" for file in WHOLE_SITE]
-    pytest(job, "-m", "ca and not vpn", *elsewhere, "tests/integration", prefix=in_lab(name), env={"CERTLOGON_LAB": name})
+    pytest(job, "-m", of_this_run("ca and not vpn"), *elsewhere, "tests/integration", prefix=in_lab(name), env={"CERTLOGON_LAB": name})
 
 
 def gateways(job: Job) -> None:
     name = lab_name("vpn")
     lab_up(job, name, "vpn")
     try:
-        pytest(job, "-m", "vpn and not ca", "tests/integration", prefix=in_lab(name), env={"CERTLOGON_LAB": name})
+        pytest(job, "-m", of_this_run("vpn and not ca"), "tests/integration", prefix=in_lab(name), env={"CERTLOGON_LAB": name})
     finally:
         job.run([sys.executable, "-m", "lab", "down", "--name", name], ends=None)
 

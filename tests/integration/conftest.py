@@ -128,10 +128,20 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "ca: needs a lab with ca1")
     config.addinivalue_line("markers", "vpn: needs a lab with the VPN hosts")
     config.addinivalue_line("markers", "passivekey: needs a lab with pk1")
+    config.addinivalue_line("markers", "long: left out of `./certlogon test`, which has half an hour; part of `./certlogon test --long`")
+
+
+# The stand-in for a Windows CA host by itself, and what shorter tests show in another way.
+LONG = {
+    *("test_ca_host_winrm", "test_ca_authority", "test_web_enrollment_pages", "test_smart_card_logon_with_ca"),
+    *("test_installation_dies_anywhere", "test_two_runs_at_once_lose_nothing"),
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if {item.path.stem, getattr(item, "originalname", item.name)} & LONG:
+            item.add_marker(pytest.mark.long)
         if "ca_lab" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.ca)
         if "vpn_lab" in getattr(item, "fixturenames", ()):
