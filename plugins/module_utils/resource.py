@@ -128,6 +128,28 @@ class Resource(ABC, Generic[Session, Current]):
         raise NotImplementedError
 
 
+class Reading(Resource[Session, Words]):
+    """A kind that only reads: nothing is planned or written, and the result is what `read` returns."""
+
+    states = ("gathered",)
+
+    @classmethod
+    def rules(cls) -> dict[str, Any]:
+        return dict(cls.constraints)
+
+    def objects(self, current: Words) -> dict[str, Words]:
+        return {"": current}
+
+    def plan(self, params: Mapping[str, Any], current: Words) -> Plan:
+        return Plan()
+
+    def apply(self, session: Session, change: Any) -> None:
+        raise NotImplementedError
+
+    def complete(self, session: Session, params: Mapping[str, Any], report: Words) -> Words:
+        return {"changed": False, **report["gathered"][0]}
+
+
 @dataclass
 class _Outcome:
     """What became of one change."""

@@ -35,10 +35,6 @@ options:
     description: How many seconds it may take. A run that takes longer is ended, and drift is unknown.
     type: int
     default: 3600
-  parameters:
-    description: Not used; there as with the other modules that look.
-    type: dict
-    default: {}
 seealso:
   - module: certlogon.core.compliance_report
   - plugin: certlogon.core.drift
@@ -88,7 +84,6 @@ def main() -> None:
             "playbook": {"type": "str", "default": "certlogon.core.site"},
             "skip_tags": {"type": "list", "elements": "str", "default": []},
             "timeout": {"type": "int", "default": 3600},
-            "parameters": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     ).fail_json(msg="this module runs as an action on the control node; call it by its full name (certlogon.core.…) in an ordinary task")

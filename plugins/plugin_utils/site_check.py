@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 import signal
@@ -18,10 +17,11 @@ from typing import Any
 from ansible import constants, context
 from ansible.parsing.splitter import parse_kv
 
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.looking import Looking, now
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import Target, Unread
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observation import Observation, save
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
-from ansible_collections.certlogon.core.plugins.module_utils.resource import Plan, Resource, Warn, Words
+from ansible_collections.certlogon.core.plugins.module_utils.resource import Warn, Words
 from ansible_collections.certlogon.core.plugins.plugin_utils.drift import FORMAT
 
 CALLBACK = "certlogon.core.drift"
@@ -29,24 +29,14 @@ _DONE = (0, 2, 4)
 """Exit codes of ansible-playbook after which the run came to its end: all well, hosts failed, hosts unreachable."""
 
 
-class SiteCheck(Resource[None, Words]):
+class SiteCheck(Looking[None]):
     """Changes nothing: the child runs with --check, and nothing here can take that away."""
 
-    states = ("gathered",)
-
-    @classmethod
-    def argument_spec(cls) -> dict[str, Any]:
-        return {
-            "folder": {"type": "path", "required": True},
-            "playbook": {"type": "str", "default": "certlogon.core.site"},
-            "skip_tags": {"type": "list", "elements": "str", "default": []},
-            "timeout": {"type": "int", "default": 3600},
-            "parameters": {"type": "dict", "default": {}},
-        }
-
-    @classmethod
-    def rules(cls) -> dict[str, Any]:
-        return {}
+    extra = {
+        "playbook": {"type": "str", "default": "certlogon.core.site"},
+        "skip_tags": {"type": "list", "elements": "str", "default": []},
+        "timeout": {"type": "int", "default": 3600},
+    }
 
     def check(self, params: Mapping[str, Any]) -> None:
         if params["playbook"].startswith("-"):
@@ -60,27 +50,15 @@ class SiteCheck(Resource[None, Words]):
     def read(self, session: None, params: Mapping[str, Any]) -> Words:
         folder = Path(params["folder"])
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        observation = Observation(Target("drift", Path(params["playbook"]).name), _now())
+        observation = Observation(Target("drift", Path(params["playbook"]).name), now())
         with TemporaryDirectory(dir=constants.DEFAULT_LOCAL_TMP) as private:
             found = _run(params, Path(private), folder / "drift.log")
         for name in ("findings", "failures", "judged"):
             observation.set(name, found if isinstance(found, Unread) else found[name])
         observation.error = found.reason if isinstance(found, Unread) else ""
-        observation.ended = _now()
+        observation.ended = now()
         counts = {name: 0 if isinstance(found, Unread) else len(found[name]) for name in ("findings", "failures")}
         return {"observation": str(save(folder, observation)), "error": observation.error, **counts}
-
-    def objects(self, current: Words) -> dict[str, Words]:
-        return {"": current}
-
-    def plan(self, params: Mapping[str, Any], current: Words) -> Plan:
-        return Plan()
-
-    def apply(self, session: None, change: Any) -> None:
-        raise NotImplementedError
-
-    def complete(self, session: None, params: Mapping[str, Any], report: Words) -> Words:
-        return {"changed": False, **report["gathered"][0]}
 
 
 def _run(params: Mapping[str, Any], private: Path, log: Path) -> Words | Unread:
@@ -151,7 +129,3 @@ def _last_words(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     told = [line for line in lines if line.startswith(("[ERROR]", "ERROR!"))]
     return (told or lines or ["it said nothing"])[-1][:500]
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

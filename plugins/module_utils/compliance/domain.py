@@ -3,21 +3,20 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ansible_collections.certlogon.core.plugins.module_utils.compliance import read_only
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.looking import Looking, left, now, reason
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import Target, Unread
-from ansible_collections.certlogon.core.plugins.module_utils.compliance.observation import Observation, save
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.observation import Observation
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observers import accounts, domain, group_policy
 from ansible_collections.certlogon.core.plugins.module_utils.directory.connection import CONNECTION, ConnectionOptions
 from ansible_collections.certlogon.core.plugins.module_utils.directory.session import AccessDenied, Directory
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
-from ansible_collections.certlogon.core.plugins.module_utils.resource import Plan, Resource, Warn, Words
+from ansible_collections.certlogon.core.plugins.module_utils.resource import Warn, Words
 
 Observe = Callable[[Directory, Mapping[str, Any], Observation], None]
 
@@ -49,31 +48,21 @@ class Look:
     observation: Observation
 
 
-class DomainObservation(Resource[Look, Words]):
+class DomainObservation(Looking[Look]):
     """Reads; never writes anything but the observation's file."""
 
-    states = ("gathered",)
     connection = CONNECTION
 
     @classmethod
     def argument_spec(cls) -> dict[str, Any]:
-        spec: dict[str, Any] = {
-            **cls.connection,
-            "folder": {"type": "path", "required": True},
-            "name": {"type": "str"},
-            "parameters": {"type": "dict", "default": {}},
-        }
+        spec = super().argument_spec() | {"name": {"type": "str"}, "parameters": {"type": "dict", "default": {}}}
         for part in PARTS:
             spec.update(part.options)
         return spec
 
-    @classmethod
-    def rules(cls) -> dict[str, Any]:
-        return {}
-
     @contextmanager
     def open(self, params: Mapping[str, Any], warn: Warn) -> Iterator[Look]:
-        observation = Observation(Target("domain", ""), _now())
+        observation = Observation(Target("domain", ""), now())
         with read_only.directory(ConnectionOptions.from_params(params), warn, read_only.Asked(observation.asked)) as directory:
             observation.target = Target("domain", params["name"] or directory.domain)
             observation.account = directory.options.username or "the ticket in the credential cache"
@@ -84,22 +73,8 @@ class DomainObservation(Resource[Look, Words]):
         observation = session.observation
         for part in PARTS:
             _look(part, session, params)
-        observation.ended = _now()
-        unread = sorted(name for name, value in observation.facts.items() if isinstance(value, Mapping) and "unread" in value)
-        path = save(Path(params["folder"]), observation)
-        return {"observation": str(path), "asked": observation.asked, "facts": len(observation.facts), "unread": unread}
-
-    def objects(self, current: Words) -> dict[str, Words]:
-        return {"": current}
-
-    def plan(self, params: Mapping[str, Any], current: Words) -> Plan:
-        return Plan()
-
-    def apply(self, session: Look, change: Any) -> None:
-        raise NotImplementedError
-
-    def complete(self, session: Look, params: Mapping[str, Any], report: Words) -> Words:
-        return {"changed": False, **report["gathered"][0]}
+        observation.ended = now()
+        return left(params["folder"], observation)
 
 
 def _look(part: Part, session: Look, params: Mapping[str, Any]) -> None:
@@ -107,14 +82,9 @@ def _look(part: Part, session: Look, params: Mapping[str, Any]) -> None:
     try:
         part.observe(session.directory, params, session.observation)
     except UserError as error:
-        reason = " ".join(str(error).split())
-        right = "Read on the object named" if isinstance(error, AccessDenied) else ""
+        why, right = reason(error), "Read on the object named" if isinstance(error, AccessDenied) else ""
     else:
-        reason, right = "the observer did not come to it", ""
+        why, right = "the observer did not come to it", ""
     for name in part.facts:
         if name not in session.observation.facts:
-            session.observation.set(name, Unread(reason, right))
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+            session.observation.set(name, Unread(why, right))

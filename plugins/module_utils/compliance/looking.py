@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -11,37 +12,19 @@ from ansible_collections.certlogon.core.plugins.module_utils.compliance import o
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import Unread
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observation import Observation
 from ansible_collections.certlogon.core.plugins.module_utils.errors import SessionLost, UserError
-from ansible_collections.certlogon.core.plugins.module_utils.resource import Plan, Resource, Words
+from ansible_collections.certlogon.core.plugins.module_utils.resource import Reading, Words
 
 Session = TypeVar("Session")
 
 FOLDER: dict[str, Any] = {"folder": {"type": "path", "required": True}}
 
 
-class Looking(Resource[Session, Words], Generic[Session]):
+class Looking(Reading[Session], Generic[Session]):
     """A subclass opens the session and, in `read`, leaves an observation by `left`."""
-
-    states = ("gathered",)
 
     @classmethod
     def argument_spec(cls) -> dict[str, Any]:
         return {**cls.connection, **FOLDER, **cls.extra}
-
-    @classmethod
-    def rules(cls) -> dict[str, Any]:
-        return {}
-
-    def objects(self, current: Words) -> dict[str, Words]:
-        return {"": current}
-
-    def plan(self, params: Mapping[str, Any], current: Words) -> Plan:
-        return Plan()
-
-    def apply(self, session: Session, change: Any) -> None:
-        raise NotImplementedError
-
-    def complete(self, session: Session, params: Mapping[str, Any], report: Words) -> Words:
-        return {"changed": False, **report["gathered"][0]}
 
 
 def left(folder: str, observation: Observation) -> Words:
@@ -49,6 +32,11 @@ def left(folder: str, observation: Observation) -> Words:
     path = files.save(Path(folder), observation)
     unread = sorted(name for name, value in observation.facts.items() if isinstance(value, Mapping) and "unread" in value)
     return {"observation": str(path), "asked": observation.asked, "facts": len(observation.facts), "unread": unread}
+
+
+def now() -> str:
+    """As observations have times."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 def reason(error: UserError) -> str:

@@ -14,14 +14,13 @@ from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.conn
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.raw_values import readable
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.walk import Walk
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
-from ansible_collections.certlogon.core.plugins.module_utils.resource import Plan, Resource, Warn, Words
+from ansible_collections.certlogon.core.plugins.module_utils.resource import Reading, Warn, Words
 
 PAGE = 200
 """Active users asked for at once; the interface's own default."""
 
 
-class Information(Resource[ApplianceSession, Words]):
-    states = ("gathered",)
+class Information(Reading[ApplianceSession]):
     connection = CONNECTION
 
     @classmethod
@@ -34,10 +33,6 @@ class Information(Resource[ApplianceSession, Words]):
             "active_users": {"type": "bool", "default": False},
             "check_table": {"type": "bool", "default": False},
         }
-
-    @classmethod
-    def rules(cls) -> dict[str, Any]:
-        return {}
 
     def check(self, params: Mapping[str, Any]) -> None:
         for name in ("depth", "max_requests"):
@@ -60,18 +55,6 @@ class Information(Resource[ApplianceSession, Words]):
         if params["check_table"]:
             found["table"] = table_check.check(session)
         return found
-
-    def objects(self, current: Words) -> dict[str, Words]:
-        return {"": current}
-
-    def plan(self, params: Mapping[str, Any], current: Words) -> Plan:
-        return Plan()
-
-    def apply(self, session: ApplianceSession, change: Any) -> None:
-        raise NotImplementedError
-
-    def complete(self, session: ApplianceSession, params: Mapping[str, Any], report: Words) -> Words:
-        return {"changed": False, **report["gathered"][0]}
 
 
 def system(answer: Any) -> Words:

@@ -20,7 +20,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.certificates.certif
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.crl import signed_by
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.crl_source import http
 from ansible_collections.certlogon.core.plugins.module_utils.compliance import read_only, seen
-from ansible_collections.certlogon.core.plugins.module_utils.compliance.looking import Looking, left, reason
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.looking import Looking, left, now, reason
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import Target, Unread
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observation import Observation
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observers import issued
@@ -70,9 +70,9 @@ class AuthorityObservation(HostResource[Words], Looking[PowerShellSession]):
     }
 
     def read(self, session: PowerShellSession, params: Mapping[str, Any]) -> Words:
-        observation = Observation(Target("certification_authority", params["name"]), _now(), account=params["account"])
+        observation = Observation(Target("certification_authority", params["name"]), now(), account=params["account"])
         look(session, params, observation)
-        observation.ended = _now()
+        observation.ended = now()
         return left(params["folder"], observation)
 
 
@@ -407,7 +407,3 @@ def _second(text: str) -> str:
 
 def _moment() -> datetime.datetime:
     return datetime.datetime.now(datetime.timezone.utc)
-
-
-def _now() -> str:
-    return _moment().isoformat(timespec="seconds")

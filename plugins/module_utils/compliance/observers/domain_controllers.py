@@ -16,7 +16,7 @@ from typing import Any
 from ansible_collections.certlogon.core.plugins.module_utils.certificates import chains, description, endpoints
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import Certificate, attempt, load, load_one
 from ansible_collections.certlogon.core.plugins.module_utils.compliance import seen
-from ansible_collections.certlogon.core.plugins.module_utils.compliance.looking import Looking, left, reason
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.looking import Looking, left, now, reason
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import Target, Unread
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observation import Observation
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observers import kdc
@@ -78,9 +78,9 @@ class DomainControllerObservation(Looking[Host]):
         yield self._host
 
     def read(self, session: Host, params: Mapping[str, Any]) -> Words:
-        observation = Observation(Target("domain_controller", params["name"]), _now(), account=session.account)
+        observation = Observation(Target("domain_controller", params["name"]), now(), account=session.account)
         look(session, params, observation)
-        observation.ended = _now()
+        observation.ended = now()
         return left(params["folder"], observation)
 
 
@@ -321,7 +321,3 @@ def _listed(value: Any) -> Sequence[Any]:
 
 def _moment() -> datetime.datetime:
     return datetime.datetime.now(datetime.timezone.utc)
-
-
-def _now() -> str:
-    return _moment().isoformat(timespec="seconds")
