@@ -88,6 +88,8 @@ def run(options: argparse.Namespace) -> int:
             root.ensure_layer(progress, root.VPN)
         if "passivekey" in options.extras:
             root.ensure_layer(progress, root.PASSIVEKEY)
+        if {"vpn", "passivekey"} <= set(options.extras):
+            root.ensure_layer(progress, root.WORKSTATION)
         return 0
     lab = Lab(options.name)
     if options.action == "up":

@@ -79,7 +79,7 @@ class Lab:
         passivekey: bool = False,
     ) -> bool:
         """Start the lab; False if it runs already. `ca`: with ca1, in a bare domain, and SSH on dc1. `vpn`: with the hosts of a VPN.
-        `passivekey`: with pk1."""
+        `passivekey`: with pk1; with `vpn`, client1 is then a workstation of the domain."""
         with self.lock():
             if self.running():
                 return False
@@ -87,9 +87,10 @@ class Lab:
             snapshot = domain.ensure_snapshot(progress, bare=bare or ca)
             layers = [root.ensure_layer(progress, root.VPN)] if vpn else []
             own = [root.ensure_layer(progress, root.PASSIVEKEY)] if passivekey else []
+            desk = [root.ensure_layer(progress, root.WORKSTATION)] if vpn and passivekey else []
             self.folder.mkdir(parents=True, mode=0o700)
             (self.folder / "logs").mkdir()
-            keeper = Keeper(f"certlogon-lab {self.name}", using=[snapshot, root.path(), *layers, *own])
+            keeper = Keeper(f"certlogon-lab {self.name}", using=[snapshot, root.path(), *layers, *own, *desk])
             try:
                 shutil.copy(snapshot / "accounts.json", self.folder / "accounts.json")
                 self.known = [settings.HOSTS[name] for name in present(second_dc, ca, vpn, passivekey)] if vpn or passivekey else []
@@ -98,7 +99,11 @@ class Lab:
                     keeper.add_inner_network()
                     resolvers = [domain.DC1.address]
                     lower = [*layers, root.path()]
-                    hosts |= vpn_hosts.start(progress, lambda name: self.boot(keeper.process, name, lower, resolvers), self.folder)
+
+                    def boot(name: str) -> Process:
+                        return self.boot(keeper.process, name, [*(desk if name == "client1" else []), *lower], resolvers)
+
+                    hosts |= vpn_hosts.start(progress, boot, self.folder)
                 if passivekey:
                     hosts["pk1"] = self.start_passivekey(progress, keeper.process, [*own, root.path()])
                 if ca:

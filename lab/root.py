@@ -60,11 +60,19 @@ class Layer:
     name: str
     purpose: str
     packages: tuple[str, ...]
+    over: Layer | None = None
+    """The layer that it lies upon, if that is not the root itself."""
 
     @property
     def path(self) -> Path:
-        digest = hashlib.sha256(repr((key(), self.packages)).encode())
+        below = (self.over.path.name,) if self.over else ()
+        digest = hashlib.sha256(repr((key(), self.packages, *below)).encode())
         return settings.cache_dir() / f"layer-{self.name}-{digest.hexdigest()[:12]}"
+
+    @property
+    def lower(self) -> list[Path]:
+        """What is mounted below it, from above."""
+        return [self.over.path, *self.over.lower] if self.over else [path()]
 
 
 VPN = Layer(
@@ -84,6 +92,16 @@ PASSIVEKEY = Layer(
         *("freeradius", "freeradius-rest", "freeradius-utils", "nginx-light", "curl", "python3-apt"),
         *("python3-gssapi", "python3-joserfc", "python3-sqlalchemy", "python3-starlette", "python3-uvicorn"),
     ),
+)
+WORKSTATION = Layer(
+    "workstation",
+    "a domain's workstation with PassiveKey's agent",
+    (
+        *("python3-joserfc", "python3-keyring", "python3-secretstorage", "python3-xlib"),
+        # a logon by PAM, and what a desktop brings along
+        *("libpam-krb5", "libpam-gnome-keyring", "gnome-keyring", "dbus-daemon", "dex", "xterm"),
+    ),
+    VPN,
 )
 
 
@@ -118,6 +136,8 @@ def ensure(progress: Progress) -> Path:
 
 def ensure_layer(progress: Progress, layer: Layer) -> Path:
     """The layer's folder, to be mounted over the root's; built if it is not there."""
+    if layer.over:
+        ensure_layer(progress, layer.over)
     ensure(progress)
     if layer.path.is_dir():
         return layer.path
@@ -195,7 +215,7 @@ def build_layer(progress: Progress, layer: Layer) -> None:
     prepare(work / "upper", SUITE, *mirrors())
     log = settings.cache_dir() / f"layer-{layer.name}-build.log"
     log.unlink(missing_ok=True)
-    options = f"lowerdir={path()},upperdir={work}/upper,workdir={work}/work"
+    options = f"lowerdir={':'.join(map(str, layer.lower))},upperdir={work}/upper,workdir={work}/work"
     mounting = 'mount -t overlay overlay -o "$1" "$2" && exec chroot "$2" sh -c "$3"'
     with progress.step(f"{len(layer.packages)} packages for {layer.purpose}"):
         contained(["sh", "-c", mounting, "sh", options, f"{work}/root", installation(layer.packages)], log)
