@@ -5,12 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.certlogon.core.plugins.module_utils.certificates import description
 from ansible_collections.certlogon.core.plugins.module_utils.compliance import read_only
-from ansible_collections.certlogon.core.plugins.module_utils.compliance.looking import Looking, left
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.looking import Looking, left, now
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import Target
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observation import Observation
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observers import connect_secure
@@ -29,7 +27,7 @@ class ApplianceObservation(Looking[Session]):
     @contextmanager
     def open(self, params: Mapping[str, Any], warn: Warn) -> Iterator[Session]:
         target = Target("connect_secure", params["name"] or params["host"])
-        observation = Observation(target, _now())
+        observation = Observation(target, now())
         with read_only.appliance({**params, "backup": False}, warn, read_only.Asked(observation.asked)) as session:
             observation.account = session.options.account
             observation.servers = [session.options.address]
@@ -38,9 +36,5 @@ class ApplianceObservation(Looking[Session]):
     def read(self, session: Session, params: Mapping[str, Any]) -> Words:
         appliance, observation = session
         connect_secure.observe(appliance, params, observation, read_only.Asked(observation.asked))
-        observation.ended = _now()
+        observation.ended = now()
         return left(params["folder"], observation)
-
-
-def _now() -> str:
-    return description.time_text(datetime.now(timezone.utc))

@@ -7,12 +7,10 @@ import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.certlogon.core.plugins.module_utils.certificates import description
 from ansible_collections.certlogon.core.plugins.module_utils.compliance import read_only
-from ansible_collections.certlogon.core.plugins.module_utils.compliance.looking import Looking, left
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.looking import Looking, left, now
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import Target
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observation import Observation
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observers import ocserv
@@ -41,7 +39,7 @@ class OcservObservation(Looking[Execute]):
         yield self._execute
 
     def read(self, session: Execute, params: Mapping[str, Any]) -> Words:
-        observation = Observation(Target("ocserv", params["name"]), _now(), account=self._account, servers=[self._host])
+        observation = Observation(Target("ocserv", params["name"]), now(), account=self._account, servers=[self._host])
         asked = read_only.Asked(observation.asked)
         asked.ask("ssh", ocserv.SCRIPT)
         done = session(f"{shlex.quote(params['python'])} -", ocserv.script().encode())
@@ -51,7 +49,7 @@ class OcservObservation(Looking[Execute]):
                 f"{params['name']}: {params['python']} ended with {done['rc']} on the host: {said or 'no word'}; is it Python 3.8?"
             )
         ocserv.observe(_answer(str(done.get("stdout") or "")), params, observation, asked)
-        observation.ended = _now()
+        observation.ended = now()
         return left(params["folder"], observation)
 
 
@@ -59,7 +57,3 @@ def _answer(output: str) -> str:
     """The script's line; some hosts greet before it."""
     lines = [line for line in output.splitlines() if line.startswith("{")]
     return lines[-1] if lines else json.dumps(output)
-
-
-def _now() -> str:
-    return description.time_text(datetime.now(timezone.utc))

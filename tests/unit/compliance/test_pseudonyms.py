@@ -156,6 +156,12 @@ def test_the_chain_still_hangs_together(hidden):
     assert all({edge["from"], edge["to"]} <= ids for edge in hidden["chain"]["edges"])
 
 
+def test_how_many_more_there_are_is_not_a_name():
+    report = copy.deepcopy(REPORT)
+    report["chain"]["nodes"].append({**report["chain"]["nodes"][0], "id": "template/", "kind": "template", "label": "12 more templates"})
+    assert pseudonyms.hide(report, KEY)["chain"]["nodes"][-1]["label"] == "12 more templates"
+
+
 def test_a_whole_report_stays_valid(report, schema):
     jsonschema = pytest.importorskip("jsonschema")
     jsonschema.Draft202012Validator(schema).validate(pseudonyms.hide(report, KEY))
