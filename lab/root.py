@@ -90,7 +90,7 @@ PASSIVEKEY = Layer(
     "the PassiveKey server, RADIUS and a web server before a site",
     (
         *("freeradius", "freeradius-rest", "freeradius-utils", "nginx-light", "curl", "python3-apt"),
-        *("python3-gssapi", "python3-joserfc", "python3-sqlalchemy", "python3-starlette", "python3-uvicorn"),
+        *("python3-gssapi", "python3-jinja2", "python3-joserfc", "python3-sqlalchemy", "python3-starlette", "python3-uvicorn"),
     ),
 )
 WORKSTATION = Layer(
