@@ -29,8 +29,8 @@ _CLEANING = 3600
 """Seconds between two times that what is over is forgotten."""
 
 
-def run(given: settings.Settings, path: Path, workers: int) -> None:
-    """Serve until told to stop. Without TLS only this machine is answered: a proxy stands in front."""
+def run(given: settings.Settings, path: Path, workers: int, factory: str = "passivekey.server.serving:create") -> None:
+    """Serve until told to stop. Without TLS only this machine is answered: a proxy stands in front. `factory` is what a worker calls."""
     if given.certificate is None and given.address not in ("127.0.0.1", "::1"):
         raise ConfigurationError(f"tls.certificate is missing, and {given.address} is not this machine alone; set it, or tls.address")
     for file in (given.certificate, given.certificate_key):
@@ -39,7 +39,7 @@ def run(given: settings.Settings, path: Path, workers: int) -> None:
     opened(given)  # what is wrong is said here, once, and not by each worker
     os.environ[_SETTINGS] = str(path)
     config = uvicorn.Config(
-        "passivekey.server.serving:create",
+        factory,
         factory=True,
         host=given.address,
         port=given.port,
