@@ -8,6 +8,7 @@ forced extension never gets, and all sites (`--all-sites`) would be more than it
 from __future__ import annotations
 
 import base64
+import datetime
 import hashlib
 import io
 import json
@@ -73,13 +74,13 @@ def public_key(key_file: Path) -> tuple[rsa.RSAPrivateKey, str]:
     return key, base64.b64encode(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
 
 
-def manifest(browser: str, sites: Sequence[str], key: str = PUBLIC_KEY, update_url: str = "") -> dict[str, Any]:
+def manifest(browser: str, sites: Sequence[str], key: str = PUBLIC_KEY, update_url: str = "", version: str = VERSION) -> dict[str, Any]:
     """The manifest for one browser. `sites`: as in the policy; empty: all."""
     hosts = sorted({f"https://{site.partition(':')[0]}/*" for site in sites}) or [_ALL_SITES]  # patterns have no port in Firefox
     common = {
         "manifest_version": 3,
         "name": "PassiveKey",
-        "version": VERSION,
+        "version": version,
         "description": "Shows the sites of your organisation that this workstation is yours.",
         "permissions": ["alarms", "cookies", "nativeMessaging"],
         "host_permissions": hosts,
@@ -96,9 +97,11 @@ def manifest(browser: str, sites: Sequence[str], key: str = PUBLIC_KEY, update_u
 def build(browser: str, sites: Sequence[str], into: Path, key_file: Path | None = None, update_url: str = "") -> str:
     """Write the extension's folder; with a key and an address for Chromium or Edge also `passivekey.crx` and `updates.xml`. Its id."""
     signer, key = public_key(key_file) if key_file else (None, PUBLIC_KEY)
+    worker = (SOURCES / "worker.js").read_bytes()
+    version = _version(into, manifest(browser, sites, key, update_url), worker)
     files = {
-        "manifest.json": json.dumps(manifest(browser, sites, key, update_url), indent=2).encode() + b"\n",
-        "worker.js": (SOURCES / "worker.js").read_bytes(),
+        "manifest.json": json.dumps(manifest(browser, sites, key, update_url, version), indent=2).encode() + b"\n",
+        "worker.js": worker,
     }
     into.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
@@ -109,8 +112,21 @@ def build(browser: str, sites: Sequence[str], into: Path, key_file: Path | None 
     number = extension_id(key)
     if signer and update_url:
         (into.parent / "passivekey.crx").write_bytes(crx(_zip(files), signer))
-        (into.parent / "updates.xml").write_text(_updates(number, update_url.rpartition("/")[0] + "/passivekey.crx"), encoding="utf-8")
+        updates = _updates(number, update_url.rpartition("/")[0] + "/passivekey.crx", version)
+        (into.parent / "updates.xml").write_text(updates, encoding="utf-8")
     return number
+
+
+def _version(folder: Path, wanted: dict[str, Any], worker: bytes) -> str:
+    """That of the extension in the folder while it says the same, else a later one: browsers take an update by its version alone."""
+    try:
+        there = json.loads((folder / "manifest.json").read_bytes())
+        found, before = str(there.pop("version")), (folder / "worker.js").read_bytes()
+    except (OSError, ValueError, KeyError, AttributeError):
+        return VERSION
+    now = datetime.datetime.now(datetime.timezone.utc)
+    same = there == {name: value for name, value in wanted.items() if name != "version"} and before == worker
+    return found if same else f"{now.year}.{now.month * 100 + now.day}.{now.hour * 100 + now.minute}.{now.second}"
 
 
 def crx(archive: bytes, key: rsa.RSAPrivateKey) -> bytes:
@@ -145,10 +161,10 @@ def _zip(files: dict[str, bytes]) -> bytes:
     return packed.getvalue()
 
 
-def _updates(number: str, address: str) -> str:
+def _updates(number: str, address: str, version: str) -> str:
     return (
         "<?xml version='1.0' encoding='UTF-8'?>\n<gupdate xmlns='http://www.google.com/update2/response' protocol='2.0'>\n"
-        f"  <app appid='{number}'><updatecheck codebase='{address}' version='{VERSION}'/></app>\n</gupdate>\n"
+        f"  <app appid='{number}'><updatecheck codebase='{address}' version='{version}'/></app>\n</gupdate>\n"
     )
 
 

@@ -80,6 +80,19 @@ def status(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def check(arguments: argparse.Namespace) -> int:
+    """Ask the server, as nobody, whether it is reached from here; and compare the clocks."""
+    given = settings(arguments)
+    server = Server(given["origin"], given.get("ca_file"))
+    server.get("/v1/policy")
+    difference = server.clock_difference
+    print(f"{given['origin']} is reached, its clock differs by {abs(difference):.0f} s")
+    if abs(difference) <= enrollment.CLOCK_WARNING:
+        return 0
+    warn("this workstation's clock is off; codes are refused when it is more than 30 seconds: see that the time service runs")
+    return 1
+
+
 def code(arguments: argparse.Namespace) -> int:
     """Print the code for a VPN, and how long it is good."""
     content = agent_of(arguments).load()
@@ -182,7 +195,7 @@ def parser() -> argparse.ArgumentParser:
     command(enroll).add_argument("--quiet", action="store_true", help="ask nothing, say nothing but errors")
     command(code).add_argument("--plain", action="store_true", help="the code alone, for programs")
     command(hotkey).add_argument("--keys", help="such as ctrl+alt+p; else what the policy says")
-    for function in (status, cookies, retire, native):
+    for function in (check, status, cookies, retire, native):
         command(function)
     for function in (extension, register):
         command(function).add_argument("--browser", choices=("chromium", "edge", "firefox"), required=True)

@@ -7,6 +7,7 @@ import base64
 import email.utils
 import json
 import ssl
+import sys
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -77,19 +78,9 @@ class Server:
 
     def _ticket(self) -> str:
         """A token for HTTP/host, bound to the TLS channel; "" where the user has no ticket."""
-        try:
-            import spnego
-            from spnego.channel_bindings import GssChannelBindings
-            from spnego.exceptions import SpnegoError
-        except ImportError:
-            return ""
         binding = self.channel_binding()
-        bindings = GssChannelBindings(application_data=binding) if binding else None
-        try:
-            context = spnego.client(hostname=self._host, service="HTTP", protocol="kerberos", channel_bindings=bindings)
-            return base64.b64encode(context.step() or b"").decode()
-        except (SpnegoError, ImportError):
-            return ""
+        token = _by_sspi(self._host, binding) if sys.platform == "win32" else _by_gssapi(self._host, binding)
+        return base64.b64encode(token).decode()
 
     def channel_binding(self) -> bytes:
         """tls-server-end-point of the server's certificate on this connection (RFC 5929 section 4)."""
@@ -170,6 +161,39 @@ class Server:
         except (ValueError, TypeError):
             return
         self.clock_difference = self._clock() - took / 2 - theirs
+
+
+def _by_gssapi(host: str, binding: bytes) -> bytes:
+    """By Kerberos' own library: pyspnego does it only where the package krb5 is there too, which Debian has not."""
+    try:
+        import gssapi
+    except (ImportError, OSError):
+        return b""
+    gss: Any = gssapi
+    try:
+        context = gss.SecurityContext(
+            name=gss.Name(f"HTTP@{host}", gss.NameType.hostbased_service),
+            mech=gss.MechType.kerberos,
+            usage="initiate",
+            channel_bindings=gss.raw.ChannelBindings(application_data=binding) if binding else None,
+        )
+        return context.step() or b""
+    except gss.exceptions.GSSError:
+        return b""
+
+
+def _by_sspi(host: str, binding: bytes) -> bytes:
+    try:
+        import spnego
+        from spnego.channel_bindings import GssChannelBindings
+        from spnego.exceptions import SpnegoError
+    except ImportError:
+        return b""
+    bindings = GssChannelBindings(application_data=binding) if binding else None
+    try:
+        return spnego.client(hostname=host, service="HTTP", protocol="kerberos", channel_bindings=bindings).step() or b""
+    except (SpnegoError, ImportError):
+        return b""
 
 
 def read_object(content: bytes) -> dict[str, Any]:

@@ -91,6 +91,19 @@ def test_packed_for_a_forced_installation(tmp_path, key_file, capsys):
     assert json.loads(zipfile.ZipFile(io.BytesIO(archive)).read("manifest.json"))["update_url"] == "https://files.example/pk/updates.xml"
 
 
+def test_what_differs_has_a_later_version(tmp_path):
+    """Browsers take an update by its version alone."""
+
+    def built(*sites):
+        browsers.build("chromium", sites, tmp_path / "extension")
+        return json.loads((tmp_path / "extension/manifest.json").read_text())["version"]
+
+    first, again, changed = built("a.example"), built("a.example"), built("a.example", "b.example")
+    assert first == again == browsers.VERSION and built("a.example", "b.example") == changed
+    assert [int(part) for part in changed.split(".")] > [int(part) for part in first.split(".")]
+    assert all(int(part) < 65536 and part == str(int(part)) for part in changed.split("."))
+
+
 def fields(content):
     """Length-delimited fields of a Protocol Buffers message."""
     found, position = {}, 0
