@@ -61,6 +61,8 @@ def start(progress: Progress, boot: Boot, folder: Path) -> dict[str, Process]:
         ssh.start(hosts["gw1"], folder / "logs/gw1-ssh.log")
     with progress.step("client1: a computer with card reader and browser"):
         hosts["client1"] = boot("client1")
+        ssh.prepare(hosts["client1"], CLIENT1, folder / "ssh-client1")
+        ssh.start(hosts["client1"], folder / "logs/client1-ssh.log")
     with progress.step("vpn1: the appliance answers"):
         hosts["vpn1"] = boot("vpn1")
         forward(hosts["vpn1"])
@@ -147,10 +149,10 @@ def start_again(name: str, host: Process, folder: Path) -> None:
         if appliance_runs(host):
             raise LabError("the stand-in runs on vpn1 already")
         start_appliance(host, log)
-    elif name == "gw1":
+    elif name in ("gw1", "client1"):
         if ssh.runs(host):
-            raise LabError("sshd runs on gw1 already")
-        ssh.start(host, folder / "logs/gw1-ssh.log")
+            raise LabError(f"sshd runs on {name} already")
+        ssh.start(host, folder / f"logs/{name}-ssh.log")
     elif name == "inner1":
         serve(host, log)
 
@@ -169,8 +171,8 @@ def status(name: str, host: Process, folder: Path) -> dict[str, Any]:
         found["pool"] = settings.VPN_POOLS[name]
     if name == "vpn1":
         found |= {"service": appliance_runs(host), "https_port": HTTPS_PORT, "external_address": VPN1.further[0]}
-    if name == "gw1":
-        found |= {"ssh_port": 22, **ssh.files(folder / "ssh-gw1")}
+    if name in ("gw1", "client1"):
+        found |= {"ssh_port": 22, **ssh.files(folder / f"ssh-{name}")}
     if name == "inner1":
         found |= {"http_port": INNER_PORT, "text": INNER_TEXT}
     return found

@@ -3,7 +3,8 @@
 """The lab's domain as an inventory: one host in group `domains`, with the connection as the lab made it.
 
 A lab with ca1 also has `certification_authorities` (ca1, by WinRM) and `domain_controllers` (dc1, by SSH); with VPN hosts besides, it has
-`vpn_appliances` (vpn1, by its REST API) and `vpn_gateways` (gw1, by SSH), together `vpn`.
+`vpn_appliances` (vpn1, by its REST API) and `vpn_gateways` (gw1, by SSH), together `vpn`. A lab with pk1 and VPN hosts has
+`passivekey_workstations` (client1, by SSH).
 
 Which lab: the one whose network this runs in (`./certlogon lab exec machine -- …`), else CERTLOGON_LAB, else the demo's.
 """
@@ -49,6 +50,9 @@ def inventory(status: dict[str, Any]) -> dict[str, Any]:
         gateway = status["hosts"]["gw1"]
         groups["vpn_appliances"] = {status["hosts"]["vpn1"]["fqdn"]: appliance(status)}
         groups["vpn_gateways"] = {gateway["fqdn"]: over_ssh(gateway, gateway) | {"vpn_gateway_address_pool": gateway["pool"]}}
+    if {"pk1", "client1"} <= status["hosts"].keys():
+        workstation = status["hosts"]["client1"]
+        groups["passivekey_workstations"] = {workstation["fqdn"]: over_ssh(workstation, workstation)}
     cards = cards_in_readers(status)
     if cards:
         groups["cards"] = cards
