@@ -9,12 +9,13 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Account:
-    """A user of the directory; `name` is the UPN. `usable`: neither disabled nor expired. (Locked out by wrong passwords is another matter:
-    who has a card or a session should not lose it because somebody else types wrong passwords.)"""
+    """A user of the directory; `name` is the UPN, `login` the sAMAccountName. `usable`: neither disabled nor expired. (Locked out by wrong
+    passwords is another matter: who has a card or a session should not lose it because somebody else types wrong passwords.)"""
 
     sid: str
     name: str
     usable: bool
+    login: str = ""
 
 
 class Directory(Protocol):

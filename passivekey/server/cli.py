@@ -19,6 +19,7 @@ from passivekey.server.audit import Audit
 from passivekey.server.keyring import PURPOSES, Keyring
 from passivekey.server.ldap import LdapDirectory
 from passivekey.server.passphrase import passphrase
+from passivekey.server.privacyidea import PrivacyIdea
 from passivekey.server.service import PENDING_LIFE, Service
 from passivekey.server.store import Device, Store
 
@@ -30,7 +31,8 @@ def opened(given: settings.Settings, *, clock: Callable[[], float] = time.time) 
     """The service, with all that it stands on."""
     ring = Keyring.load(given.keys, passphrase(given.passphrase))
     audit = Audit(given.audit, clock, given.audit_days)
-    return Service(given.rules, Store(given.database), ring, LdapDirectory(given.directory), audit, clock)
+    backend = PrivacyIdea(given.backend) if given.backend else None
+    return Service(given.rules, Store(given.database), ring, LdapDirectory(given.directory), audit, clock, backend)
 
 
 # ---- commands: each takes the settings and the arguments, prints, and returns the exit code
@@ -103,6 +105,25 @@ def _devices_of(service: Service, name: str) -> list[str]:
         raise ConfigurationError(f"revoke: {name!r} is not in the directory; revoke its devices one by one (passivekey device)")
     with service.store.transaction(reading=True) as transaction:
         return [found.id for found in transaction.devices_of(account.sid, "active", "pending")]
+
+
+def ticket(given: settings.Settings, arguments: argparse.Namespace) -> int:
+    """Issue a one-time enrolment ticket for an account (enrollment.second_factor), or withdraw those that are out."""
+    service = opened(given)
+    account = service.directory.by_name(arguments.name)
+    if account is None:
+        raise ConfigurationError(f"ticket: {arguments.name!r} is not in the directory")
+    if arguments.withdraw:
+        print(f"{account.name}  {account.sid}  withdrawn: {service.withdraw_tickets(account, by='command line')}")
+        return 0
+    issued = service.issue_ticket(account, arguments.hours, by="command line")
+    print(f"{account.name}  {account.sid}", file=sys.stderr)
+    print(
+        f"good once, for {arguments.hours} hours, for this account alone; it is not shown again. The user: passivekey-agent enroll",
+        file=sys.stderr,
+    )
+    print(issued)
+    return 0
 
 
 def rotate(given: settings.Settings, arguments: argparse.Namespace) -> int:
@@ -202,6 +223,10 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument("--device")
     which.add_argument("--user", help="all devices of the account")
     revoked.add_argument("--reason", default="revoked by an administrator")
+    tickets = command(ticket, "ticket")
+    tickets.add_argument("name", help="UPN, DOMAIN\\name or sAMAccountName")
+    tickets.add_argument("--hours", type=int, default=24, help="how long it is good (default 24)")
+    tickets.add_argument("--withdraw", action="store_true", help="end all tickets of the account that are not used yet")
     command(rotate, "rotate").add_argument("purpose", choices=PURPOSES)
     command(clean, "clean")
     command(save, "backup").add_argument("file", type=Path)

@@ -167,7 +167,8 @@ def _account(attributes: Any) -> Account:
         datetime.timezone.utc
     )
     [sid] = attributes["objectSid"]
-    return Account(sid_text(sid), text("userPrincipalName") or text("sAMAccountName"), not control & _DISABLED and not ended)
+    login = text("sAMAccountName")
+    return Account(sid_text(sid), text("userPrincipalName") or login, not control & _DISABLED and not ended, login)
 
 
 def sid_text(value: bytes) -> str:

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from passivekey.protocol import certificates, codes, keys, messages
 from passivekey.protocol.errors import Refused
+from passivekey.server import factors
 from passivekey.server.accounts import Account, Directory
 from passivekey.server.audit import Audit
 from passivekey.server.keyring import Keyring
@@ -23,6 +24,7 @@ NONCE_LIFE = 120
 CHALLENGE_LIFE = 120
 SIGN_IN_LIFE = 300
 PENDING_LIFE = 3600
+MOST_TICKET_HOURS = 168
 POLICY_LIFE = 86400
 Done = TypeVar("Done")
 _TRIES = 3
@@ -49,6 +51,11 @@ class Rules:
     failures_within: int = 900
     locked_for: int = 900
     refuse_wrong_password_at_once: bool = False
+    second_factor: tuple[str, ...] = ()
+    """What beside the sign-in enrolment asks for, any of these kinds (factors.KINDS); empty: nothing."""
+
+    backend_radius: bool = False
+    """Codes over RADIUS that are of none of the account's devices are asked of the back end."""
 
     @property
     def host(self) -> str:
@@ -64,6 +71,14 @@ class Admitted:
     session: str = ""
 
 
+@dataclass(frozen=True)
+class _Spending:
+    """A second factor, to be spent in the transaction that makes the device."""
+
+    kind: str
+    spend: Callable[[Transaction], bool]
+
+
 @dataclass
 class Service:
     rules: Rules
@@ -72,6 +87,7 @@ class Service:
     directory: Directory
     audit: Audit
     clock: Callable[[], float]
+    backend: factors.Backend | None = None
     _dummy: codes.Seed = field(default_factory=lambda: codes.Seed(codes.new_seed()))
 
     @property
@@ -153,7 +169,13 @@ class Service:
         self._may_enroll(principal, source)
         key = certificates.requested_key(messages.octets(csr))
         agreement = self._agreement(key, body.get("agreement_key"))
-        return self._try(lambda transaction: self._enroll(transaction, principal, request, workstation, key, agreement, source))
+        factor = self._second_factor(principal, request, factors.read(body.get("second_factor")), source)
+        try:
+            return self._try(lambda transaction: self._enroll(transaction, principal, request, workstation, key, agreement, factor, source))
+        except Refused as refused:
+            if refused.code == "second-factor-required":
+                self._failure(principal, source, "second-factor")
+            raise
 
     def _enroll(
         self,
@@ -163,16 +185,22 @@ class Service:
         workstation: str,
         key: keys.PublicKey,
         agreement: bytes | None,
+        factor: _Spending | None,
         source: str,
     ) -> dict[str, Any]:
         account = transaction.account(principal.sid, principal.name, self.now)
-        held = transaction.devices_of(principal.sid, "pending", "active")
-        device = next((found for found in held if found.request == request), None)
+        known = transaction.devices_of(principal.sid)
+        held = [found for found in known if found.state != "revoked"]
+        device = next((found for found in known if found.request == request), None)
+        if device is not None and device.state == "revoked":
+            raise Refused("no-such-device", "the device of this request was revoked")
         if device is not None and (device.public_key, device.agreement_key) != (_der(key), agreement):
             raise Refused("malformed", "this request was made with another key")
         if device is None:
             if len(held) >= self.rules.devices_per_account:
                 raise Refused("too-many-devices", f"{len(held)} devices are enrolled")
+            if factor is not None and not factor.spend(transaction):
+                raise factors.required(self.rules.second_factor, "this second factor is not good")
             number = secrets.token_hex(16)
             transaction.add_device(
                 id=number,
@@ -185,16 +213,87 @@ class Service:
                 touched=self.now,
             )
             certificate = self._certify(transaction, number, key)
-            self.audit.write("enroll", account=principal.sid, device=number, workstation=workstation, source=source)
+            kind = factor.kind if factor else ""
+            self.audit.write("enroll", account=principal.sid, device=number, workstation=workstation, source=source, factor=kind)
             return self._enrolled(number, "pending", certificate)
         transaction.touch(device.id, self.now)
         found = transaction.certificate(device.id)
         return self._enrolled(device.id, device.state, found[0] if found else self._certify(transaction, device.id, key))
 
+    def _second_factor(self, principal: Account, request: str, given: factors.Factor | None, source: str) -> _Spending | None:
+        """None where none is needed. Raises `Refused("second-factor-required")` where one is, and was not given."""
+        accepted = self.rules.second_factor
+        if not accepted:
+            return None
+        with self.store.transaction(reading=True) as transaction:
+            known = transaction.devices_of(principal.sid)
+            waits = transaction.waits_until(f"account:{principal.sid}", f"source:{source}") > self.now
+        held = sum(device.state != "revoked" for device in known)
+        if any(device.request == request for device in known) or held >= self.rules.devices_per_account:
+            return _Spending("", lambda _transaction: False)  # no device will be made, so that nothing is to be spent
+        if given is None or given.kind not in accepted:
+            raise factors.required(accepted, "policy asks for a second factor" if given is None else "this kind is not accepted")
+        if waits:
+            self.audit.write("second-factor-throttled", account=principal.sid, source=source)
+            raise Refused("throttled", "too many attempts")
+        judged = {"device": self._by_device, "ticket": self._by_ticket, "privacyidea": self._by_privacyidea}
+        return _Spending(given.kind, judged[given.kind](principal, given))
+
+    def _by_device(self, principal: Account, given: factors.Factor) -> Callable[[Transaction], bool]:
+        fitting = self._fitting(principal, "enrollment", given.code)
+        return lambda transaction: any(self._accept(device, counter, "enrollment", transaction) for device, counter in fitting)
+
+    def _by_ticket(self, principal: Account, given: factors.Factor) -> Callable[[Transaction], bool]:
+        secret = factors.ticket_secret(given.code, principal.sid)
+        return lambda transaction: transaction.spend_ticket(secret, "enrollment", self.now) is not None
+
+    def _by_privacyidea(self, principal: Account, given: factors.Factor) -> Callable[[Transaction], bool]:
+        verdict = self._asked(principal, given.code, given.transaction)
+        if verdict.transaction:
+            raise factors.required(self.rules.second_factor, "one more answer is needed", verdict.transaction, verdict.prompt)
+        return lambda _transaction: verdict.accepted
+
+    def _asked(self, account: Account, code: str, transaction: str) -> factors.Verdict:
+        """What the back end says; why it refuses is in the audit log."""
+        if self.backend is None:
+            raise Refused("unavailable", "no validation back end is set up")
+        try:
+            verdict = self.backend.check(account, code, transaction)
+        except Refused as refused:
+            self.audit.write("backend-failed", account=account.sid, why=refused.detail)
+            raise
+        if verdict.why:
+            self.audit.write("backend-refused", account=account.sid, why=verdict.why)
+        return verdict
+
+    def issue_ticket(self, account: Account, hours: int = 24, *, by: str, source: str = "") -> str:
+        """A one-time code that lets this account enroll a device; it is shown now and never again."""
+        if "ticket" not in self.rules.second_factor:
+            raise Refused("not-allowed", "enrollment.second_factor does not have ticket: nobody would be asked for one")
+        if not 1 <= hours <= MOST_TICKET_HOURS:
+            raise Refused("malformed", f"a ticket is good for 1 to {MOST_TICKET_HOURS} hours")
+        if not self._allowed(account):
+            raise Refused("not-allowed", "this account may not enroll")
+        ticket = factors.new_ticket()
+        with self.store.transaction() as transaction:
+            self.audit.write("ticket", account=account.sid, by=by, hours=str(hours), source=source)
+            secret = factors.ticket_secret(ticket, account.sid)
+            transaction.add_ticket(secret, "enrollment", account.sid, self.now + hours * 3600)
+        return ticket
+
+    def withdraw_tickets(self, account: Account, *, by: str, source: str = "") -> int:
+        """How many enrolment tickets of the account are good no more."""
+        with self.store.transaction() as transaction:
+            self.audit.write("tickets-withdrawn", account=account.sid, by=by, source=source)
+            return transaction.drop_tickets("enrollment", account.sid)
+
+    def _allowed(self, account: Account) -> bool:
+        current = self.directory.by_sid(account.sid)
+        groups = self.rules.enrollment_groups
+        return current is not None and current.usable and (not groups or bool(groups & self.directory.groups(account.sid)))
+
     def _may_enroll(self, principal: Account, source: str) -> None:
-        current = self.directory.by_sid(principal.sid)
-        allowed = self.rules.enrollment_groups
-        if current is None or not current.usable or (allowed and not allowed & self.directory.groups(principal.sid)):
+        if not self._allowed(principal):
             self.audit.write("enroll-refused", account=principal.sid, source=source)
             raise Refused("not-allowed", "this account may not enroll")
 
@@ -380,45 +479,70 @@ class Service:
             self._failure(account, source, "radius-password")
             if self.rules.refuse_wrong_password_at_once:
                 raise Refused("unauthenticated", "wrong name or password")
-        about = account.sid if right and account else ""
+        return self._challenge(account.sid if right and account else "", "", username)
+
+    def _challenge(self, sid: str, transaction_id: str, username: str) -> str:
+        """The state of a challenge: to whom (nobody, where the password was wrong), and what the back end asked."""
         challenge = secrets.token_hex(16)
         with self.store.transaction() as transaction:
-            transaction.add_ticket(challenge, "radius", f"{about} {username.casefold()}", self.now + CHALLENGE_LIFE)
+            transaction.add_ticket(challenge, "radius", f"{sid} {transaction_id} {username.casefold()}", self.now + CHALLENGE_LIFE)
         return challenge
 
     def _radius_second(self, username: str, code: str, state: str, source: str) -> str:
         with self.store.transaction() as transaction:
             about = transaction.spend_ticket(state, "radius", self.now)
-        sid, _space, name = (about or " ").partition(" ")
+        sid, asked, name = (about or "  ").split(" ", 2)
         account = self.directory.by_sid(sid) if sid and name == username.casefold() else None
         usable = account if account and account.usable and not self._locked(account) else None
-        device = self._radius_code(usable, code)
+        device, backend = self._radius_code(usable, code) if not asked else None, ""
+        if device is None and self.rules.backend_radius:
+            verdict = self._backend_says(usable, code, asked)
+            if verdict.transaction:
+                return self._challenge(sid, verdict.transaction, username)
+            device, backend = ("", "privacyidea") if verdict.accepted else (None, "")
         if usable is None or device is None:
             self._failure(account, source, "radius-code")
             raise Refused("unauthenticated", "the code is not good")
         with self.store.transaction() as transaction:
             transaction.forgive(f"account:{usable.sid}")
-        self.audit.write("radius", account=usable.sid, device=device, source=source)
+        self.audit.write("radius", account=usable.sid, device=device, backend=backend, source=source)
         return ""
 
+    def _backend_says(self, account: Account | None, code: str, transaction: str) -> factors.Verdict:
+        """Somebody unknown is not asked about, and waits as long."""
+        if account is not None:
+            return self._asked(account, code, transaction)
+        if self.backend is not None:
+            self.backend.pretend()
+        return factors.Verdict()
+
     def _radius_code(self, account: Account | None, code: str) -> str | None:
-        """The device whose code it is, accepted now; somebody unknown costs the time of one device."""
-        if account is None:
-            self._dummy.find("radius", code, codes.Window().counters(codes.counter_at(self.now)))
-            return None
-        with self.store.transaction(reading=True) as transaction:
-            held = [(device, transaction.seed(device.id)) for device in transaction.devices_of(account.sid, "active")]
-        for device, sealed in held:
-            counters = codes.Window(drift=device.drift).counters(codes.counter_at(self.now))
-            counter = self._open(device.id, *sealed).find("radius", code, counters) if sealed else None
-            if counter is not None and self._try(partial(self._accept, device, counter)):
+        """The device whose code it is, accepted now."""
+        for device, counter in self._fitting(account, "radius", code):
+            if self._try(partial(self._accept, device, counter, "radius")):
                 return device.id
         return None
 
-    def _accept(self, device: Device, counter: int, transaction: Transaction) -> bool:
+    def _fitting(self, account: Account | None, channel: str, code: str) -> list[tuple[Device, int]]:
+        """The account's devices whose code this is now, and its counter; who has none costs the time of one."""
+        held: list[tuple[Device, tuple[str, str] | None]] = []
+        if account is not None:
+            with self.store.transaction(reading=True) as transaction:
+                held = [(device, transaction.seed(device.id)) for device in transaction.devices_of(account.sid, "active")]
+        if not held:
+            self._dummy.find(channel, code, codes.Window().counters(codes.counter_at(self.now)))
+        fitting = []
+        for device, sealed in held:
+            counters = codes.Window(drift=device.drift).counters(codes.counter_at(self.now))
+            counter = self._open(device.id, *sealed).find(channel, code, counters) if sealed else None
+            if counter is not None:
+                fitting.append((device, counter))
+        return fitting
+
+    def _accept(self, device: Device, counter: int, channel: str, transaction: Transaction) -> bool:
         found = transaction.device(device.id)
         good = found is not None and found.state == "active" and not self._forgotten(transaction, counter)
-        done = good and transaction.accept(device.id, "radius", counter)
+        done = good and transaction.accept(device.id, channel, counter)
         if done:
             transaction.saw(device.id, self.now, _drift(counter, self.now))
         return done
@@ -427,7 +551,10 @@ class Service:
 
     def health(self) -> dict[str, str]:
         """What the service stands on: each "ok", or why not."""
-        checks = {"database": self.counts, "directory": lambda: self.directory.by_sid("S-1-5-21-0-0-0-500")}
+        checks: dict[str, Callable[[], object]] = {"database": self.counts}
+        checks["directory"] = lambda: self.directory.by_sid("S-1-5-21-0-0-0-500")
+        if self.backend is not None:
+            checks["backend"] = self.backend.reach
         return {name: _state(check) for name, check in checks.items()}
 
     def counts(self) -> dict[str, int]:

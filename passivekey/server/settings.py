@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from passivekey.errors import ConfigurationError
+from passivekey.server import factors
 from passivekey.server.ldap import Connecting
+from passivekey.server.privacyidea import Asking
 from passivekey.server.service import Rules
 
 if sys.version_info >= (3, 11):
@@ -34,19 +36,27 @@ _MEMBERS: Mapping[str, Mapping[str, Any]] = {
     },
     "kerberos": {"keytab": str},
     "tls": {"certificate": str, "key": str, "address": str, "port": int},
-    "enrollment": {"groups": list, "devices": int},
+    "enrollment": {"groups": list, "devices": int, "second_factor": list},
+    "backend": {**dict.fromkeys(("kind", "url", "ca_file", "realm", "names", "token_file"), str), "timeout": int, "radius": bool},
     "administration": {"groups": list},
     "sites": {},
     "radius": {"secret_file": str, "refuse_wrong_password_at_once": bool},
     "agents": {"interval": int, "hotkey": str},
     "sessions": {"idle": int, "life": int},
     "lockout": {"account_failures": int, "source_failures": int, "within": int, "for": int},
-    "audit": {"folder": str, "days": int},
+    "audit": {"folder": str, "days": int, "megabytes": int},
     "metrics": {"addresses": list},
     "crl": {"life": int},
 }
 _NEEDED = (("", "origin"), ("", "database"), ("keys", "file"), ("keys", "passphrase"), ("directory", "servers"), ("directory", "base"))
-_NUMBERS = {("agents", "interval"): (30, 600), ("enrollment", "devices"): (1, 100), ("crl", "life"): (3600, 30 * 86400)}
+_NUMBERS = {
+    ("agents", "interval"): (30, 600),
+    ("enrollment", "devices"): (1, 100),
+    ("crl", "life"): (3600, 30 * 86400),
+    ("backend", "timeout"): (1, 60),
+    ("audit", "days"): (1, 36500),
+    ("audit", "megabytes"): (8, 2**24),
+}
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,8 @@ class Settings:
     audit: Path = Path("/var/log/passivekey")
     audit_days: int = 365
     metrics: frozenset[str] = frozenset({"127.0.0.1", "::1"})
+    audit_megabytes: int = 4096
+    backend: Asking | None = None
 
 
 def load(path: Path) -> Settings:
@@ -99,6 +111,7 @@ def _settings(document: Mapping[str, Any]) -> Settings:
         if not _SITE.fullmatch(site):
             raise ConfigurationError(f"sites: {site!r} is no host name in lower case, with :port where it is not 443")
     lockout = part("lockout")
+    backend = _backend(document["backend"]) if "backend" in document else None
     rules = Rules(
         origin,
         _sids("enrollment.groups", part("enrollment").get("groups", [])),
@@ -114,6 +127,8 @@ def _settings(document: Mapping[str, Any]) -> Settings:
         lockout.get("within", 900),
         lockout.get("for", 900),
         part("radius").get("refuse_wrong_password_at_once", False),
+        _second_factor(part("enrollment").get("second_factor", []), backend),
+        backend is not None and part("backend").get("radius", True),
     )
     directory = part("directory")
     connecting = Connecting(
@@ -145,7 +160,36 @@ def _settings(document: Mapping[str, Any]) -> Settings:
         Path(part("audit").get("folder", "/var/log/passivekey")),
         part("audit").get("days", 365),
         frozenset(part("metrics").get("addresses", ["127.0.0.1", "::1"])),
+        part("audit").get("megabytes", 4096),
+        backend,
     )
+
+
+def _second_factor(kinds: list[str], backend: Asking | None) -> tuple[str, ...]:
+    label = "enrollment.second_factor"
+    for kind in kinds:
+        if kind not in factors.KINDS:
+            raise ConfigurationError(f"{label}: {kind!r} is none of {', '.join(factors.KINDS)}")
+    if kinds == ["device"]:
+        raise ConfigurationError(f"{label}: with device alone nobody enrolls a first device; add ticket or privacyidea")
+    if "privacyidea" in kinds and backend is None:
+        raise ConfigurationError(f"{label}: privacyidea needs the section [backend]")
+    return tuple(dict.fromkeys(kinds))
+
+
+def _backend(words: Mapping[str, Any]) -> Asking:
+    kind, url, names = words.get("kind"), words.get("url", ""), words.get("names", "login")
+    if kind != "privacyidea":
+        raise ConfigurationError(f"backend.kind: {kind!r} is not privacyidea, the only one there is")
+    if not re.fullmatch(r"https://[A-Za-z0-9.-]+(:\d+)?(/[A-Za-z0-9._~/-]*)?", url):
+        raise ConfigurationError(f"backend.url: {url!r} is no address such as https://privacyidea.corp.example")
+    if names not in ("login", "upn"):
+        raise ConfigurationError(f"backend.names: {names!r} is neither login (sAMAccountName) nor upn")
+    ca_file = _path(words.get("ca_file"))
+    if ca_file is not None and not ca_file.is_file():
+        raise ConfigurationError(f"backend.ca_file: {ca_file} is missing")
+    token = _secret("backend.token_file", words["token_file"]) if "token_file" in words else ""
+    return Asking(url, ca_file, words.get("realm", ""), names, token, words.get("timeout", 5))
 
 
 def _check_members(document: Mapping[str, Any]) -> None:

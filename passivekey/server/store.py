@@ -8,7 +8,7 @@ two servers never both win. Times are whole seconds since 1970.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -103,6 +103,43 @@ failures = sa.Table(
     sa.Column("until", sa.BigInteger, nullable=False),
 )
 
+_INDEXES = (
+    sa.Index("ix_devices_state_created", devices.c.state, devices.c.created, devices.c.id),
+    sa.Index("ix_devices_workstation", sa.func.lower(devices.c.workstation)),
+    sa.Index("ix_certificates_expires", certificates.c.expires),
+)
+"""Of what administrators look for; none of them is touched when a code is accepted."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """An account, and how many devices of it are in force."""
+
+    sid: str
+    name: str
+    active: int
+
+
+@dataclass(frozen=True)
+class Expiring:
+    """An active device whose latest certificate ends at `expires`."""
+
+    device: str
+    name: str
+    workstation: str
+    seen: int | None
+    expires: int
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Who has to wait: `account:<SID>` or `source:<address>`, after so many failures, until then."""
+
+    who: str
+    count: int
+    until: int
+
+
 SAVED = (accounts, devices, certificates, seeds, accepted, failures)
 """What a backup holds, in the order of their references; sessions and tickets end with the database."""
 
@@ -155,6 +192,8 @@ class Store:
             self._reader = self._engine.execution_options(reading=True)
             with self._engine.begin() as connection:
                 _metadata.create_all(connection)
+                for index in _INDEXES:  # a database that is there already gets them too
+                    connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
                 _check_schema(connection)
         except (SQLAlchemyError, ImportError) as error:
             raise ConfigurationError(f"database: {_plain(error)}; check the URL, and that the server may write there") from error
@@ -319,11 +358,24 @@ class Transaction:
         found: str | None = self._do(query.where(tickets.c.expires >= now)).scalar()
         return found
 
+    def ticket(self, secret: str, purpose: str, now: int) -> tuple[str, int] | None:
+        """What it is about, and when it ends."""
+        query = sa.select(tickets.c.about, tickets.c.expires).where(tickets.c.hash == digest(secret), tickets.c.purpose == purpose)
+        found = self._do(query.where(tickets.c.expires >= now)).first()
+        return (found.about, int(found.expires)) if found else None
+
+    def prolong_ticket(self, secret: str, purpose: str, expires: int) -> None:
+        self._do(sa.update(tickets).where(tickets.c.hash == digest(secret), tickets.c.purpose == purpose).values(expires=expires))
+
     def spend_ticket(self, secret: str, purpose: str, now: int) -> str | None:
         """As `read_ticket`, for the one that comes first."""
         about = self.read_ticket(secret, purpose, now)
         gone = self._do(sa.delete(tickets).where(tickets.c.hash == digest(secret), tickets.c.purpose == purpose)).rowcount
         return about if gone else None
+
+    def drop_tickets(self, purpose: str, about: str) -> int:
+        """How many of this purpose were out about this, and are good no more."""
+        return self._do(sa.delete(tickets).where(tickets.c.purpose == purpose, tickets.c.about == about)).rowcount
 
     # ---- failures
 
@@ -344,6 +396,69 @@ class Transaction:
 
     def forgive(self, *who: str) -> None:
         self._do(sa.delete(failures).where(failures.c.who.in_(who)))
+
+    # ---- what administrators look at; what is asked for page by page is found by an index, however many there are
+
+    def devices_page(
+        self, state: str, *, older: tuple[int, str] | None = None, newer: tuple[int, str] | None = None, limit: int = 50
+    ) -> list[Device]:
+        """Of one state, newest first: those beyond a (created, id), or the newest."""
+        place = sa.tuple_(devices.c.created, devices.c.id)
+        query = _DEVICE.where(devices.c.state == state).limit(limit)
+        if newer is not None:
+            query = query.where(place > sa.tuple_(*map(sa.literal, newer))).order_by(devices.c.created, devices.c.id)
+            return [Device(*found) for found in self._do(query)][::-1]
+        if older is not None:
+            query = query.where(place < sa.tuple_(*map(sa.literal, older)))
+        return [Device(*found) for found in self._do(query.order_by(devices.c.created.desc(), devices.c.id.desc()))]
+
+    def devices_on(self, workstation: str, limit: int) -> list[Device]:
+        """By the workstation's whole name, upper or lower case, newest first."""
+        query = _DEVICE.where(sa.func.lower(devices.c.workstation) == workstation.lower())
+        return [Device(*found) for found in self._do(query.order_by(devices.c.created.desc(), devices.c.id).limit(limit))]
+
+    def accounts_named(self, part: str, limit: int) -> list[Holder]:
+        """Accounts whose name holds this part, upper or lower case."""
+        chosen = sa.select(accounts.c.id, accounts.c.sid, accounts.c.name).where(accounts.c.name.icontains(part, autoescape=True))
+        page = chosen.order_by(accounts.c.name, accounts.c.id).limit(limit).subquery()
+        active = sa.select(sa.func.count()).where(devices.c.account == page.c.id, devices.c.state == "active").scalar_subquery()
+        return [Holder(*found) for found in self._do(sa.select(page.c.sid, page.c.name, active).order_by(page.c.name, page.c.id))]
+
+    def names(self, sids: Collection[str]) -> dict[str, str]:
+        """What accounts were called last, by SID."""
+        found = self._do(sa.select(accounts.c.sid, accounts.c.name).where(accounts.c.sid.in_(sids)))
+        return {str(row.sid): str(row.name) for row in found}
+
+    def account_count(self) -> int:
+        return int(self._do(sa.select(sa.func.count()).select_from(accounts)).scalar() or 0)
+
+    def expiring(self, before: int, *, after: tuple[int, str] = (0, ""), limit: int = 50) -> list[Expiring]:
+        """Active devices whose latest certificate ends before this time, the first to end first, beyond an (expires, device)."""
+        later = certificates.alias()
+        newest = ~sa.exists().where(later.c.device == certificates.c.device, later.c.expires > certificates.c.expires)
+        query = (
+            sa.select(certificates.c.device, accounts.c.name, devices.c.workstation, devices.c.seen, certificates.c.expires)
+            .join(devices, devices.c.id == certificates.c.device)
+            .join(accounts, accounts.c.id == devices.c.account)
+            .where(certificates.c.expires < before, devices.c.state == "active", newest)
+            .where(sa.tuple_(certificates.c.expires, certificates.c.device) > sa.tuple_(*map(sa.literal, after)))
+        )
+        return [Expiring(*found) for found in self._do(query.order_by(certificates.c.expires, certificates.c.device).limit(limit))]
+
+    def accepted_of(self, device: str) -> list[tuple[str, str, int]]:
+        """(channel, site, last counter), the latest first."""
+        query = sa.select(accepted.c.channel, accepted.c.site, accepted.c.counter).where(accepted.c.device == device)
+        return [(row.channel, row.site, int(row.counter)) for row in self._do(query.order_by(accepted.c.counter.desc(), accepted.c.site))]
+
+    def sessions_of(self, device: str, now: int, idle: int, life: int) -> list[tuple[str, int, int]]:
+        """(site, begun, used last) of sessions in force."""
+        query = sa.select(sessions.c.site, sessions.c.created, sessions.c.used).where(sessions.c.device == device)
+        query = query.where(sessions.c.used >= now - idle, sessions.c.created >= now - life).order_by(sessions.c.used.desc())
+        return [(row.site, int(row.created), int(row.used)) for row in self._do(query)]
+
+    def waiting(self, now: int, limit: int) -> list[Waiting]:
+        query = sa.select(failures.c.who, failures.c.count, failures.c.until).where(failures.c.until > now)
+        return [Waiting(*found) for found in self._do(query.order_by(failures.c.until.desc(), failures.c.who).limit(limit))]
 
     # ---- backups
 

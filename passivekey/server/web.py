@@ -99,7 +99,7 @@ class Api:
 
     async def devices(self, request: Request) -> Response:
         principal, headers = await self._principal(request)
-        body = await _body(request, "request", "csr", "agreement_key", "workstation")
+        body = await _body(request, "request", "csr", "agreement_key", "workstation", "second_factor")
         answer = await run_in_threadpool(self.service.enroll, principal, body, _source(request))
         return JSONResponse(answer, 201, headers)
 
@@ -232,7 +232,7 @@ def _problem(refused: Refused, negotiate: bool) -> Response:
     words = {"type": f"urn:passivekey:error:{refused.code}", "title": _TITLES[refused.code], "status": _STATUS[refused.code]}
     headers = {"WWW-Authenticate": "Negotiate"} if refused.code == "unauthenticated" and negotiate else {}
     headers |= {"Retry-After": "60"} if refused.code in ("throttled", "unavailable") else {}
-    content = json.dumps({**words, "detail": refused.detail})
+    content = json.dumps({**words, "detail": refused.detail, **refused.more})
     return Response(content, _STATUS[refused.code], headers, media_type="application/problem+json")
 
 
