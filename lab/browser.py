@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ TIMEOUT = 25.0
 
 @dataclass(frozen=True)
 class Page:
-    """The page at the end. `error`: the browser's own (net::ERR_…), or that time ran out; `pin_dialogs`: how often it asked for the PIN."""
+    """The page at the end. `error`: the browser's own (net::ERR_…), or that time ran out; `pin_dialogs`: how often it asked for the PIN;
+    `cookies`: where the visit waited for one, those of the page."""
 
     title: str
     text: str
@@ -34,6 +36,7 @@ class Page:
     screenshot: bytes
     pin_dialogs: int
     seconds: float
+    cookies: Mapping[str, str] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +67,11 @@ def visit(
 ) -> Page:
     """Open a page; then fill fields (by CSS selector) and click, where the page is a form. Without certificate: none is shown."""
     asked = {"url": url, "ca_file": ca_file, "timeout": timeout, "fill": dict(fill or {}), "click": click, **(certificate or {})}
-    done = lab.run(CLIENT, "python3", "-c", GUEST.read_text(), stdin=json.dumps(asked), check=False)
+    return page_of(lab.run(CLIENT, "python3", "-c", GUEST.read_text(), stdin=json.dumps(asked), check=False))
+
+
+def page_of(done: subprocess.CompletedProcess[str]) -> Page:
+    """What the program on client1 answered."""
     if done.returncode:
         raise LabError(f"the browser on {CLIENT}: {(done.stderr or done.stdout).strip()[-2000:]}")
     answer = json.loads(done.stdout)

@@ -14,12 +14,17 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.browser import GUEST, TIMEOUT, Page, page_of
 from lab.errors import LabError
 from lab.tunnels import CLIENT, Runner
 
 JUDGES = Path(__file__).resolve().parent / "judges"
+CA = "/etc/ssl/certs/corp.pem"
+"""What the machine's users verify servers by."""
+
 ACCOUNT = """\
 install -m 644 /srv/files/krb5.conf /etc/krb5.conf
+install -D -m 644 /srv/files/ca-bundle.pem "$2"
 getent passwd "$1" > /dev/null || useradd --create-home --uid $((20000 + $(ls /home | wc -l))) --shell /bin/sh "$1"
 """
 
@@ -46,6 +51,12 @@ class Desk:
         line = [*enter, *become, "env", "-i", f"--chdir={self.environment['HOME']}", *words, *command]
         return self.lab.run(CLIENT, *line, stdin=stdin, check=check)
 
+    def visit(self, url: str, *, extension: str = "", cookie: str = "", timeout: float = TIMEOUT) -> Page:
+        """A page in the user's browser (headless), with an extension (its folder on client1) or without; with `cookie` once there is one
+        of this name for the page."""
+        asked = {"url": url, "ca_file": CA, "timeout": timeout, "extension": extension, "cookie": cookie}
+        return page_of(self.run("python3", "-c", GUEST.read_text(), stdin=json.dumps(asked), check=False))
+
     def log_off(self) -> None:
         """The desktop ends; the logon then closes its session, and all in it is gone."""
         self.lab.run(CLIENT, "sh", "-c", LOG_OFF, "sh", str(self.pid), check=False)
@@ -58,9 +69,14 @@ kill -9 "$1"
 """
 
 
+def forget(lab: Runner, user: str) -> None:
+    """The machine's account of a user, with all that is the user's there."""
+    lab.run(CLIENT, "sh", "-c", 'userdel --remove "$1" 2> /dev/null', "sh", user, check=False)
+
+
 def log_on(lab: Runner, user: str, password: str) -> Desk:
     """A logon. The machine's account of this name is made where there is none, as a member of the domain would know it."""
-    lab.run(CLIENT, "sh", "-ec", ACCOUNT, "sh", user)
+    lab.run(CLIENT, "sh", "-ec", ACCOUNT, "sh", user, CA)
     script, asked = (JUDGES / "logon_on_client1.py").read_text(), json.dumps({"user": user, "password": password})
     done = lab.run(CLIENT, "python3", "-c", script, stdin=asked, check=False)
     if done.returncode:

@@ -4,7 +4,10 @@
 Settings: `url`, `ca_file`, `timeout` seconds, `issuer` (CN of the CA whose certificate to choose) and one of
 `pkcs12` {data, passphrase}: a software certificate, headless; `card` {token, folder, library, pin_file}: the card under Xvfb, where the
 PIN is typed into the browser's own dialog; neither: no certificate, headless. `fill` {css: value} and `click` (css) act on the page.
-Answer: `title`, `text`, `url` of the final page, `error` of the navigation, `screenshot` (PNG, base64), `pin_dialogs`, `seconds`.
+`extension`: a folder that is loaded, which may start a native host as whoever runs this, with this process' environment; `cookie`: the
+page is opened once the browser has a cookie of this name for it.
+Answer: `title`, `text`, `url` of the final page, `error` of the navigation, `screenshot` (PNG, base64), `pin_dialogs`, `seconds`, and with
+`cookie` the `cookies` of the page before and after: {name: value}.
 """
 
 from __future__ import annotations
@@ -59,8 +62,8 @@ class Deadline:
 def main() -> int:
     asked = json.load(sys.stdin)
     began = time.monotonic()
-    home = Path(tempfile.mkdtemp(prefix="browser-", dir="/run"))
-    answer: dict[str, Any] = {"title": "", "text": "", "url": "", "error": "", "screenshot": "", "pin_dialogs": 0}
+    home = Path(tempfile.mkdtemp(prefix="browser-", dir=os.environ.get("XDG_RUNTIME_DIR") or "/run"))
+    answer: dict[str, Any] = {"title": "", "text": "", "url": "", "error": "", "screenshot": "", "pin_dialogs": 0, "cookies": {}}
     try:
         with contextlib.ExitStack() as stack:
             visit(asked, home, Deadline(asked["timeout"]), answer, stack)
@@ -83,9 +86,18 @@ def visit(asked: dict[str, Any], home: Path, deadline: Deadline, answer: dict[st
         environment |= {"DISPLAY": stack.enter_context(display(home))}
     if asked.get("issuer"):
         choose_by_policy(asked["url"], asked["issuer"])
-    browser = stack.enter_context(chromium(home, environment, headless=not asked.get("card")))
+    extension = [f"--load-extension={asked['extension']}"] if asked.get("extension") else []
+    if asked.get("extension"):
+        # what it starts finds what is the user's
+        data = os.environ.get("XDG_DATA_HOME") or f"{os.environ['HOME']}/.local/share"
+        environment = {**os.environ, **environment, "XDG_DATA_HOME": data, "XDG_RUNTIME_DIR": os.environ["XDG_RUNTIME_DIR"]}
+    browser = stack.enter_context(chromium(home, environment, extension, headless=not asked.get("card")))
     with Page(port(home, browser, deadline), deadline) as page:
         page.call("Page.enable")
+        if asked.get("cookie"):
+            while asked["cookie"] not in answer["cookies"]:
+                answer["cookies"] = cookies(page, asked["url"])
+                deadline.pause()
         asking = page.send("Page.navigate", url=asked["url"])
         if asked.get("card"):
             type_pin(page, asking, environment, Path(asked["card"]["pin_file"]), deadline, answer)
@@ -99,6 +111,11 @@ def visit(asked: dict[str, Any], home: Path, deadline: Deadline, answer: dict[st
         answer["title"], answer["url"] = page.evaluate("document.title"), page.evaluate("location.href")
         answer["text"] = page.evaluate("document.body ? document.body.innerText : ''")
         answer["screenshot"] = page.call("Page.captureScreenshot", format="png")["data"]
+        answer["cookies"] |= cookies(page, asked["url"]) if asked.get("cookie") else {}
+
+
+def cookies(page: Page, url: str) -> dict[str, str]:
+    return {found["name"]: found["value"] for found in page.call("Network.getCookies", urls=[url])["cookies"]}
 
 
 # ---- certificates
@@ -180,8 +197,8 @@ def display(home: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def chromium(home: Path, environment: dict[str, str], *, headless: bool) -> Iterator[subprocess.Popen[bytes]]:
-    command = ["chromium", *(["--headless=new"] if headless else []), *FLAGS, f"--user-data-dir={home}/profile", "about:blank"]
+def chromium(home: Path, environment: dict[str, str], more: list[str], *, headless: bool) -> Iterator[subprocess.Popen[bytes]]:
+    command = ["chromium", *(["--headless=new"] if headless else []), *FLAGS, *more, f"--user-data-dir={home}/profile", "about:blank"]
     with (home / "chromium.log").open("wb") as log, started(command, stdout=log, stderr=log, env=environment) as process:
         yield process
 
