@@ -30,7 +30,7 @@ _BATCH = 500
 def opened(given: settings.Settings, *, clock: Callable[[], float] = time.time) -> Service:
     """The service, with all that it stands on."""
     ring = Keyring.load(given.keys, passphrase(given.passphrase))
-    audit = Audit(given.audit, clock, given.audit_days)
+    audit = Audit(given.audit, clock, given.audit_days, given.audit_megabytes)
     backend = PrivacyIdea(given.backend) if given.backend else None
     return Service(given.rules, Store(given.database), ring, LdapDirectory(given.directory), audit, clock, backend)
 
@@ -183,7 +183,7 @@ def restore(given: settings.Settings, arguments: argparse.Namespace) -> int:
 
 def export(given: settings.Settings, arguments: argparse.Namespace) -> int:
     """Write the audit log's entries since a day as JSON lines."""
-    audit = Audit(given.audit, time.time, given.audit_days)
+    audit = Audit(given.audit, time.time, given.audit_days, given.audit_megabytes)
     for entry in audit.read(after=arguments.since):
         print(json.dumps(entry))
     return 0
