@@ -123,3 +123,14 @@ def test_a_flood_does_not_make_restoring_forget(service, pc, tmp_path, clock):
     service.store.close()
     service.store = Store(f"sqlite:///{tmp_path}/restored.db")
     assert backup.restore(service, tmp_path / "backup")["revoked"] == 1
+
+
+def test_a_late_line_is_not_written_into_a_file_that_is_gone(tmp_path, clock):
+    """A worker that is still at yesterday's file, which another has thinned out meanwhile."""
+    yesterday = clock()
+    late = Audit(tmp_path, lambda: yesterday, megabytes=SMALL)
+    flood(late, 20)
+    clock.now += DAY
+    flood(Audit(tmp_path, clock, megabytes=SMALL), 2000)
+    late.write("revoke", device="d")
+    assert [entry["device"] for entry in late.read() if entry["event"] == "revoke"] == ["d"]
