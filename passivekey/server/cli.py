@@ -51,6 +51,12 @@ def init(given: settings.Settings, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def check(_given: settings.Settings, arguments: argparse.Namespace) -> int:
+    """Judge the settings; opens and changes nothing."""
+    print(f"{arguments.settings}: good")
+    return 0
+
+
 def serve(given: settings.Settings, arguments: argparse.Namespace) -> int:
     """Run the service."""
     from passivekey.server.serving import run  # what it imports, no other command needs
@@ -211,6 +217,7 @@ def parser() -> argparse.ArgumentParser:
         return found
 
     command(init, "init").add_argument("--name", help="of the CA")
+    command(check, "check")
     command(serve, "serve").add_argument("--workers", type=int, default=1)
     users = command(user, "user")
     users.add_argument("name", help="UPN, DOMAIN\\name or sAMAccountName")

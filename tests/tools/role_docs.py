@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-PREFIXES = ("certlogon_", "vpn_gateway_", "connect_secure_", "ocserv_")
+PREFIXES = ("certlogon_", "vpn_gateway_", "connect_secure_", "ocserv_", "passivekey_")
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 BEGIN = "<!-- begin of generated variables: tests/tools/role_docs.py -->"
 END = "<!-- end of generated variables -->"
