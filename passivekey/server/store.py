@@ -20,8 +20,8 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from passivekey.errors import ConfigurationError
 from passivekey.protocol.errors import Refused
 
-SCHEMA = 1
-"""Of the tables; a database of another one is refused."""
+SCHEMA = 2
+"""Of the tables; an older database is brought to it at the start, one of a later version is refused."""
 
 _metadata = sa.MetaData()
 _meta = sa.Table("meta", _metadata, sa.Column("name", sa.String(32), primary_key=True), sa.Column("value", sa.Text, nullable=False))
@@ -49,6 +49,7 @@ devices = sa.Table(
     sa.Column("drift", sa.Integer, nullable=False, default=0),
     sa.Column("revoked", sa.BigInteger),
     sa.Column("reason", sa.String(200)),
+    sa.Column("expires", sa.BigInteger),  # of its latest certificate, for those who look which end soon
     sa.UniqueConstraint("account", "request"),
 )
 certificates = sa.Table(
@@ -106,7 +107,7 @@ failures = sa.Table(
 _INDEXES = (
     sa.Index("ix_devices_state_created", devices.c.state, devices.c.created, devices.c.id),
     sa.Index("ix_devices_workstation", sa.func.lower(devices.c.workstation)),
-    sa.Index("ix_certificates_expires", certificates.c.expires),
+    sa.Index("ix_devices_state_expires", devices.c.state, devices.c.expires, devices.c.id),
 )
 """Of what administrators look for; none of them is touched when a code is accepted."""
 
@@ -191,10 +192,8 @@ class Store:
             self._engine = _engine(make_url(url))
             self._reader = self._engine.execution_options(reading=True)
             with self._engine.begin() as connection:
-                _metadata.create_all(connection)
-                for index in _INDEXES:  # a database that is there already gets them too
-                    connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
                 _check_schema(connection)
+                _metadata.create_all(connection)
         except (SQLAlchemyError, ImportError) as error:
             raise ConfigurationError(f"database: {_plain(error)}; check the URL, and that the server may write there") from error
 
@@ -272,6 +271,7 @@ class Transaction:
 
     def add_certificate(self, device: str, serial: int, der: bytes, expires: int) -> None:
         self._do(sa.insert(certificates).values(serial=f"{serial:x}", device=device, der=der, expires=expires))
+        self._do(sa.update(devices).where(devices.c.id == device).values(expires=expires))
 
     def certificate(self, device: str) -> tuple[bytes, int] | None:
         """The latest certificate, and when it ends."""
@@ -434,16 +434,13 @@ class Transaction:
 
     def expiring(self, before: int, *, after: tuple[int, str] = (0, ""), limit: int = 50) -> list[Expiring]:
         """Active devices whose latest certificate ends before this time, the first to end first, beyond an (expires, device)."""
-        later = certificates.alias()
-        newest = ~sa.exists().where(later.c.device == certificates.c.device, later.c.expires > certificates.c.expires)
         query = (
-            sa.select(certificates.c.device, accounts.c.name, devices.c.workstation, devices.c.seen, certificates.c.expires)
-            .join(devices, devices.c.id == certificates.c.device)
+            sa.select(devices.c.id, accounts.c.name, devices.c.workstation, devices.c.seen, devices.c.expires)
             .join(accounts, accounts.c.id == devices.c.account)
-            .where(certificates.c.expires < before, devices.c.state == "active", newest)
-            .where(sa.tuple_(certificates.c.expires, certificates.c.device) > sa.tuple_(*map(sa.literal, after)))
+            .where(devices.c.state == "active", devices.c.expires < before)
+            .where(sa.tuple_(devices.c.expires, devices.c.id) > sa.tuple_(*map(sa.literal, after)))
         )
-        return [Expiring(*found) for found in self._do(query.order_by(certificates.c.expires, certificates.c.device).limit(limit))]
+        return [Expiring(*found) for found in self._do(query.order_by(devices.c.expires, devices.c.id).limit(limit))]
 
     def accepted_of(self, device: str) -> list[tuple[str, str, int]]:
         """(channel, site, last counter), the latest first."""
@@ -525,13 +522,31 @@ def _engine(url: URL) -> sa.Engine:
 
 
 def _check_schema(connection: sa.Connection) -> None:
+    """Say which schema a new database has; bring an older one to it, step by step."""
+    _meta.create(connection, checkfirst=True)
     found = connection.execute(sa.select(_meta.c.value).where(_meta.c.name == "schema")).scalar()
     if found is None:
         connection.execute(sa.insert(_meta).values(name="schema", value=str(SCHEMA)))
-    elif found != str(SCHEMA):
+        return
+    if found not in map(str, range(1, SCHEMA + 1)):
         raise ConfigurationError(
             f"database: its schema is {found}, {SCHEMA} is needed; start the version of PassiveKey that it was made by"
         )
+    for statements in _STEPS[int(found) - 1 :]:
+        for statement in statements:
+            connection.execute(statement)
+    connection.execute(sa.update(_meta).where(_meta.c.name == "schema").values(value=str(SCHEMA)))
+
+
+_LATEST = sa.select(sa.func.max(certificates.c.expires)).where(certificates.c.device == devices.c.id).scalar_subquery()
+_STEPS: tuple[tuple[sa.Executable, ...], ...] = (
+    (
+        sa.text("ALTER TABLE devices ADD COLUMN expires BIGINT"),
+        sa.update(devices).values(expires=_LATEST),
+        *(sa.schema.CreateIndex(index) for index in _INDEXES),
+    ),
+)
+"""From schema 1 to 2, and so on."""
 
 
 def _plain(error: Exception) -> str:

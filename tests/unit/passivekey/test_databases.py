@@ -153,6 +153,26 @@ def test_a_database_of_another_version_is_refused(url):
         Store(url)
 
 
+def test_a_database_of_the_first_version_is_brought_to_this_one(store, url):
+    import sqlalchemy
+
+    with store.transaction() as transaction:
+        for serial, expires in ((1, 50), (2, 90), (3, 70)):
+            transaction.add_certificate("d" * 32, serial, b"der", expires)
+    with store._engine.begin() as connection:
+        for name in ("state_created", "workstation", "state_expires"):
+            connection.execute(sqlalchemy.text(f"DROP INDEX ix_devices_{name}"))
+        connection.execute(sqlalchemy.text("ALTER TABLE devices DROP COLUMN expires"))
+        connection.execute(sqlalchemy.text("UPDATE meta SET value = '1' WHERE name = 'schema'"))
+    store.close()
+    for _again in range(2):
+        store = Store(url)
+        with store.transaction(reading=True) as transaction:
+            assert [(found.device, found.expires) for found in transaction.expiring(91)] == [("d" * 32, 90)]
+            assert [found.id for found in transaction.devices_on("pc7", 9)] == ["d" * 32]
+        store.close()
+
+
 @pytest.mark.parametrize("bad", ["nonsense", "sqlite:////nowhere/at/all.db", "other+driver://x", "postgresql+psycopg://x@/y?host=/nowhere"])
 def test_databases_that_cannot_be_opened_are_named(bad):
     with pytest.raises(ConfigurationError, match="database: "):
