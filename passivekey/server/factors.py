@@ -22,7 +22,7 @@ _BASE32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _LENGTH = 16
 """Characters of a ticket, 5 bits each: too many to try even for who has the database's hashes."""
 
-_READ_AS = str.maketrans("OIL", "011", "- ")
+_READ_AS = str.maketrans("OIL", "011", "- \t\r\n")
 _TRANSACTION = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
