@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure import gateway
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.trusted_client_cas import DELEGATE
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.whole_appliance import WholeAppliance
+from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Warn
 from ansible_collections.certlogon.core.plugins.plugin_utils.connect_secure import ConnectSecureAction
+from ansible_collections.certlogon.core.plugins.plugin_utils.connect_secure_rehearsal import rehearse
 from ansible_collections.certlogon.core.plugins.plugin_utils.crl_delegate import CrlDelegate
 
 ONLY_IN_CHECK_MODE = ("expected_certificates",)
@@ -32,14 +35,19 @@ class ActionModule(ConnectSecureAction):
             if isinstance(name, Mapping):
                 found[option] = self._looked_up(name, task_vars)
             elif name in task_vars and (option not in ONLY_IN_CHECK_MODE or self._task.check_mode):
-                found[option] = self._templar.template(task_vars[name])
+                found[option] = self._value(task_vars[name])
         return {option: value for option, value in found.items() if value not in (None, "")}
 
-    def _argument_spec(self) -> dict[str, Any]:
-        return self.resource.argument_spec(deep=True)
+    @classmethod
+    def argument_spec(cls) -> dict[str, Any]:
+        return cls.resource.argument_spec(deep=True)
 
     def _perform(self, params: Mapping[str, Any], warn: Warn) -> dict[str, Any]:
         whole = self.resource
         if params["cdp_check"] == DELEGATE:
             whole = WholeAppliance(CrlDelegate(self._task.delegate_to, self._low_level_execute_command).fetch)
         return whole.run(params, check_mode=self._task.check_mode, warn=warn)
+
+
+with suppress(UserError, OSError):  # whatever is missing is told of where it is needed
+    rehearse(ActionModule.validator(), ActionModule.resource)

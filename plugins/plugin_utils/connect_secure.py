@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ from ansible import constants as C
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import connection_loader, shell_loader
 
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import load_one
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure import backup, connection
@@ -28,6 +30,9 @@ from ansible_collections.certlogon.core.plugins.plugin_utils.in_process import p
 def _begin() -> None:
     """Do what libraries do once, at first use. Ansible loads this in the process that all tasks are forked from: there it costs none."""
     Table.load()
+    for plugin in ("local", "ssh"):  # Ansible makes one for every task, whether the task needs it or not
+        connection_loader.get(f"ansible.builtin.{plugin}", class_only=True)
+    shell_loader.get("sh")
     with suppress(ssl.SSLError):  # it wants an answer
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost").do_handshake()
@@ -62,7 +67,7 @@ class ConnectSecureAction(ActionBase):  # type: ignore[misc]  # ansible ships no
         result: dict[str, Any] = super().run(tmp, task_vars)
         # before it is checked, too: the checks copy it, and copies of tagged values are slow
         arguments = plain({**self._from_variables(task_vars or {}), **self._arguments(task_vars or {})})
-        checked = ArgumentSpecValidator(self._argument_spec(), **self.resource.rules()).validate(arguments)
+        checked = self.validator().validate(arguments)
         if checked.error_messages:
             result.update(failed=True, msg=remove_values(refusal(self._task.action, checked), checked._no_log_values))
             return result
@@ -87,8 +92,15 @@ class ConnectSecureAction(ActionBase):  # type: ignore[misc]  # ansible ships no
         """The options that the task gives."""
         return dict(self._task.args)
 
-    def _argument_spec(self) -> dict[str, Any]:
-        spec: dict[str, Any] = self.resource.argument_spec()
+    @classmethod
+    @cache
+    def validator(cls) -> ArgumentSpecValidator:
+        """Made once: it takes as long as a request does."""
+        return ArgumentSpecValidator(cls.argument_spec(), **cls.resource.rules())
+
+    @classmethod
+    def argument_spec(cls) -> dict[str, Any]:
+        spec: dict[str, Any] = cls.resource.argument_spec()
         return spec
 
     def _perform(self, params: Mapping[str, Any], warn: Warn) -> dict[str, Any]:
@@ -101,8 +113,22 @@ class ConnectSecureAction(ActionBase):  # type: ignore[misc]  # ansible ships no
         found: dict[str, Any] = {}
         for option in self.resource.connection:
             for name in (f"connect_secure_{option}", *connection.VARIABLES.get(option, ())):
-                value = self._templar.template(task_vars[name]) if name in task_vars else None
+                value = self._value(task_vars[name]) if name in task_vars else None
                 if value not in (None, ""):
                     found[option] = value
                     break
         return found
+
+    def _value(self, variable: Any) -> Any:
+        """A variable's value. What is no template in it is not asked of Ansible, which takes as long to see that as for a request."""
+        return self._templar.template(variable) if _may_be_template(variable) else variable
+
+
+def _may_be_template(variable: Any) -> bool:
+    if isinstance(variable, str):
+        return "{" in variable or variable.startswith("#jinja2:")
+    if isinstance(variable, dict):
+        return any(_may_be_template(name) or _may_be_template(value) for name, value in variable.items())
+    if isinstance(variable, list):
+        return any(_may_be_template(value) for value in variable)
+    return not (variable is None or isinstance(variable, (bool, int, float)))

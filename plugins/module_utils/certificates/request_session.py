@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.certlogon.core.plugins.module_utils.certificates import chains, file_store, keys, request_memory, revocation
-from ansible_collections.certlogon.core.plugins.module_utils.certificates import pkcs11 as tokens
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import load
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.enrollment import EnrollmentOptions
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.hresults import explain
@@ -26,6 +25,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.libraries import pk
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Warn
 
 if TYPE_CHECKING:
+    from ansible_collections.certlogon.core.plugins.module_utils.certificates import pkcs11 as tokens
     from ansible_collections.certlogon.core.plugins.module_utils.certificates.web_enrollment import WebEnrollment
 
 FILE = "file"
@@ -95,6 +95,9 @@ class RequestSession:
         """Raises `TokenError`."""
         key = (uri, pin, module)
         if key not in self._tokens:
+            # only now, as above
+            from ansible_collections.certlogon.core.plugins.module_utils.certificates import pkcs11 as tokens
+
             self._tokens[key] = tokens.open_token(uri, pin, module)
         return self._tokens[key]
 

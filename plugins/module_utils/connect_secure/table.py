@@ -148,16 +148,12 @@ class Table:
     @classmethod
     def load(cls, overrides: Mapping[str, Any] | None = None, generation: str = "connect_secure") -> Table:
         """The table of the collection with the inventory's lines over it. Raises `UserError` for lines that there are not."""
-        lines = _lines()
-        _known("generation", generation, lines["generations"])
-        own = lines["generations"][generation]
-        extra = {section: own[section] for section in _SECTIONS if section in own}
-        if overrides:
-            _check(overrides, lines)
-        if extra or overrides:
-            lines = _merged(_merged(lines, extra), overrides or {})
-        table = cls(generation, lines, overrides or {})
-        for name in (overrides or {}).get("resources", {}):
+        if not overrides:
+            return _plain(generation)
+        lines = _lines_of(generation)
+        _check(overrides, _lines())
+        table = cls(generation, _merged(lines, overrides), overrides)
+        for name in overrides.get("resources", {}):
             table.resource(name)
         return table
 
@@ -295,6 +291,20 @@ def _put(target: dict[str, Any], steps: list[str], value: Any) -> None:
 
 
 # ---- lines
+
+
+@cache
+def _plain(generation: str) -> Table:
+    """The table without an inventory's lines; one for all tasks, since they are forked."""
+    return Table(generation, _lines_of(generation), {})
+
+
+def _lines_of(generation: str) -> dict[str, Any]:
+    lines = _lines()
+    _known("generation", generation, lines["generations"])
+    own = lines["generations"][generation]
+    extra = {section: own[section] for section in _SECTIONS if section in own}
+    return _merged(lines, extra) if extra else lines
 
 
 @cache

@@ -148,7 +148,7 @@ class Transport:
         self.close()
         options = self._options
         try:
-            self._connection = http.client.HTTPSConnection(options.host, options.port, timeout=options.timeout, context=_trust(options))
+            self._connection = http.client.HTTPSConnection(options.host, options.port, timeout=options.timeout, context=trust(options))
             self._connection.connect()
         except OSError as error:
             self.close()
@@ -192,7 +192,7 @@ _AFTER = {
 """What to do about a connection that ended, for reads and for writes."""
 
 
-def _trust(options: ConnectionOptions) -> ssl.SSLContext:
+def trust(options: ConnectionOptions) -> ssl.SSLContext:
     """What the certificate is verified against, and what this side shows."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.set_alpn_protocols(["http/1.1"])

@@ -18,6 +18,7 @@ from cryptography.x509 import CertificateSigningRequestBuilder
 from ansible_collections.certlogon.core.plugins.action.connect_secure_appliance import ActionModule
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure import device_certificate_words, gateway
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.pkcs12_memory import SUFFIX
+from ansible_collections.certlogon.core.plugins.plugin_utils.connect_secure_rehearsal import rehearse
 from ansible_collections.certlogon.core.tests.unit.connect_secure.authorities import Authority, named
 
 NAME, CDP, PASSPHRASE = "vpn.corp.example", "http://crl.corp.example/users.crl", "P12-pass"
@@ -321,3 +322,13 @@ def test_cas_are_told_what_they_leave_open(entry: dict[str, Any], settings: tupl
 @pytest.mark.parametrize("words", [None, "text", {}, {"server_names": None}, {"server_names": []}, {"server_names": 7.5}])
 def test_words_that_are_not_well_formed_are_left_to_the_checks(words: Any) -> None:
     assert set(gateway.expanded({"gateway": words, "host": "h"})) <= {"gateway", "host", *PARTS}
+
+
+# ---- before tasks are forked
+
+
+def test_the_rehearsal_is_of_an_appliance_that_is_as_it_should_be() -> None:
+    """Else it would not go the way that most tasks go. A part that it does not play would be begun anew by each task."""
+    (result,) = rehearse(ActionModule.validator(), ActionModule.resource, times=1)
+    assert (result["changed"], result["changes"], result.get("msg")) == (False, [], None)
+    assert [one["status"] for one in result["certificates"]] == ["valid"]
