@@ -7,15 +7,17 @@ import argparse
 import configparser
 import contextlib
 import datetime
-import getpass
 import json
 import os
+import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from passivekey.agent import enrollment, state
+from passivekey.agent.asking import KINDS, Asker, by_program, on_terminal
 from passivekey.agent.browsers import BrowserError
 from passivekey.agent.client import Server, ServerError
 from passivekey.agent.container import ContainerError
@@ -30,7 +32,7 @@ class NotSetUp(Exception):
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, str]:
-    """origin, ca_file and store: of the command line, else of the machine's file (section [agent])."""
+    """origin, ca_file, store and prompt: of the command line, else of the machine's file (section [agent])."""
     read = configparser.ConfigParser()
     read.read([path for path in SETTINGS if path.is_file()], encoding="utf-8")
     found = dict(read["agent"]) if read.has_section("agent") else {}
@@ -43,13 +45,30 @@ def settings(arguments: argparse.Namespace) -> dict[str, str]:
 def agent_of(arguments: argparse.Namespace) -> enrollment.Agent:
     given, places = settings(arguments), state.Places.of_user()
     store: SecretStore = FileStore(places.folder / "secrets") if given.get("store") == "file" else PlatformStore()
-    asking = ask_password if sys.stdin.isatty() and not getattr(arguments, "quiet", False) else enrollment.nobody
-    return enrollment.Agent(places, store, Server(given["origin"], given.get("ca_file")), socket.gethostname()[:64], asking, warn)
+    agent = enrollment.Agent(places, store, Server(given["origin"], given.get("ca_file")), socket.gethostname()[:64], warn=warn)
+    asker = _asker(given.get("prompt", ""), getattr(arguments, "factor", None) or "", getattr(arguments, "quiet", False))
+    if asker:
+        agent.ask_password, agent.ask_factor = asker.password, asker.factor
+    return agent
 
 
-def ask_password() -> tuple[str, str] | None:
-    name = input(f"Name in the domain [{getpass.getuser()}]: ") or getpass.getuser()
-    return name, getpass.getpass("Password: ")
+def _asker(program: str, kind: str, quiet: bool) -> Asker | None:
+    """Who asks the user: the terminal, else the administrator's program where there is a display to show it on, else nobody."""
+    if sys.stdin.isatty() and not quiet:
+        return Asker(on_terminal, kind)
+    return Asker(by_program(Path(program)), kind, name=False) if program and _display() else None
+
+
+def _display() -> bool:
+    return sys.platform == "win32" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _notify(text: str) -> None:
+    """On the desktop, where there is one that shows notices."""
+    program = shutil.which("notify-send")
+    if program and _display():
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run([program, "--app-name=PassiveKey", "PassiveKey", text], timeout=5, check=False)
 
 
 def warn(text: str) -> None:
@@ -63,7 +82,12 @@ def enroll(arguments: argparse.Namespace) -> int:
         if not mine:
             warn("another agent of this user is at it")
             return 0
-        content = agent.bring_up()
+        try:
+            content = agent.bring_up()
+        except ServerError as error:
+            if arguments.quiet and error.code == "second-factor-required":
+                _notify(state.notice(agent.places))
+            raise
     if not arguments.quiet:
         print(f"active: device {content.device}")
     return 0
@@ -73,7 +97,7 @@ def status(arguments: argparse.Namespace) -> int:
     """Say how things are."""
     found = state.read(state.Places.of_user())
     if found is None:
-        print("not enrolled")
+        print(state.notice(state.Places.of_user()) or "not enrolled")
         return 1
     ends = datetime.datetime.fromtimestamp(found.expires, datetime.timezone.utc)
     print(f"device {found.device} at {found.origin}, certificate until {ends:%Y-%m-%d}")
@@ -94,12 +118,12 @@ def check(arguments: argparse.Namespace) -> int:
 
 
 def code(arguments: argparse.Namespace) -> int:
-    """Print the code for a VPN, and how long it is good."""
+    """Print the code for a VPN, or for the enrolment of another workstation; and how long it is good."""
     content = agent_of(arguments).load()
     if content is None:
         warn("not enrolled on this workstation; run: passivekey-agent enroll")
         return 1
-    value, seconds = enrollment.code(content)
+    value, seconds = enrollment.code(content, channel=arguments.channel)
     print(value if arguments.plain else f"{value}  (good for {seconds} s)")
     return 0
 
@@ -192,8 +216,12 @@ def parser() -> argparse.ArgumentParser:
         found.set_defaults(function=function)
         return found
 
-    command(enroll).add_argument("--quiet", action="store_true", help="ask nothing, say nothing but errors")
-    command(code).add_argument("--plain", action="store_true", help="the code alone, for programs")
+    options = command(enroll)
+    options.add_argument("--quiet", action="store_true", help="ask nothing on the terminal, say nothing but errors")
+    options.add_argument("--factor", choices=tuple(KINDS), help="the second factor that is given, where what is typed does not tell")
+    options = command(code)
+    options.add_argument("--plain", action="store_true", help="the code alone, for programs")
+    options.add_argument("--channel", choices=("radius", "enrollment"), default="radius", help="enrollment: for another workstation")
     command(hotkey).add_argument("--keys", help="such as ctrl+alt+p; else what the policy says")
     for function in (check, status, cookies, retire, native):
         command(function)

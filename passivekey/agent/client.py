@@ -10,6 +10,7 @@ import ssl
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse, HTTPSConnection
 from http.cookies import CookieError, SimpleCookie
@@ -26,14 +27,31 @@ CONNECT, ANSWER = 5.0, 30.0
 
 SIGN_IN = "__Host-passivekey-signin"
 AskPassword = Callable[[], "tuple[str, str] | None"]
+_MOST_ANSWERS = 6
+"""Of second factors, in one run."""
 
 
 class ServerError(Exception):
-    """The server refused, with a type of the protocol; or could not be reached ("unreachable")."""
+    """The server refused, with a type of the protocol; or could not be reached ("unreachable"). `words`: all that it answered."""
 
-    def __init__(self, code: str, detail: str) -> None:
+    def __init__(self, code: str, detail: str, words: Mapping[str, Any] | None = None) -> None:
         super().__init__(f"{code}: {detail}" if detail else code)
         self.code = code
+        self.words = words or {}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the server asks for beside the sign-in: kinds that it accepts; or, with `transaction`, one more answer.
+    `again`: the last was wrong."""
+
+    accepted: tuple[str, ...]
+    transaction: str = ""
+    prompt: str = ""
+    again: bool = False
+
+
+AskFactor = Callable[[Wanted], "dict[str, str] | None"]
 
 
 class Server:
@@ -61,12 +79,31 @@ class Server:
     def nonce(self) -> str:
         return str(self.post("/v1/nonces", {}).get("nonce"))
 
-    def enroll(self, words: Mapping[str, Any], ask_password: AskPassword) -> dict[str, Any]:
-        """POST /v1/devices, signed in: by the user's ticket without a question, else by name and password."""
+    def enroll(self, words: Mapping[str, Any], ask_password: AskPassword, ask_factor: AskFactor) -> dict[str, Any]:
+        """POST /v1/devices, with a second factor where the server asks for one, and the user has one."""
+        given: dict[str, str] | None = None
+        for number in range(_MOST_ANSWERS):
+            try:
+                return self._signed_in({**words, **({"second_factor": given} if given else {})}, ask_password)
+            except ServerError as error:
+                wanted = _wanted(error, given is not None)
+                given = ask_factor(wanted) if wanted and number < _MOST_ANSWERS - 1 else None
+                if given is None:
+                    raise
+        raise AssertionError("the last answer is returned or raised")
+
+    def _signed_in(self, words: Mapping[str, Any], ask_password: AskPassword) -> dict[str, Any]:
+        """POST /v1/devices, signed in: by the user's ticket without a question, else by name and password, asked for once."""
         token = self._ticket()
         if token:
             try:
                 return self.post("/v1/devices", words, {"Authorization": f"Negotiate {token}"})
+            except ServerError as error:
+                if error.code != "unauthenticated":
+                    raise
+        if self._sign_in:
+            try:
+                return self.post("/v1/devices", words, {"Cookie": f"{SIGN_IN}={self._sign_in}"})
             except ServerError as error:
                 if error.code != "unauthenticated":
                     raise
@@ -207,11 +244,20 @@ def read_object(content: bytes) -> dict[str, Any]:
     return found
 
 
+def _wanted(error: ServerError, given: bool) -> Wanted | None:
+    """What a refusal asks the user for; None where it asks for nothing."""
+    accepted, transaction = error.words.get("accepted"), str(error.words.get("transaction") or "")
+    if error.code != "second-factor-required" or not isinstance(accepted, list):
+        return None
+    prompt = "".join(filter(str.isprintable, str(error.words.get("prompt") or "")))[:200]
+    return Wanted(tuple(map(str, accepted)), transaction, prompt, given and not transaction)
+
+
 def _refused(answer: HTTPResponse, content: bytes) -> ServerError:
     try:
         words = json.loads(content)
         kind = str(words["type"]).removeprefix("urn:passivekey:error:")
-        return ServerError(kind, str(words.get("detail") or ""))
+        return ServerError(kind, str(words.get("detail") or ""), words)
     except (ValueError, KeyError, TypeError, RecursionError):
         redirect = "a redirect, which is not followed" if 300 <= answer.status < 400 else "no answer of PassiveKey"
         return ServerError("unreachable", f"HTTP {answer.status}, {redirect}; is the address right?")

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from passivekey.agent import container, state
-from passivekey.agent.client import AskPassword, Server, ServerError, read_object
+from passivekey.agent.client import AskFactor, AskPassword, Server, ServerError, Wanted, read_object
 from passivekey.agent.container import ContainerError, Content
 from passivekey.agent.lock import alone
 from passivekey.agent.secret_store import SecretStore
@@ -38,6 +38,10 @@ def nobody() -> None:
     """There is nobody to ask for a password."""
 
 
+def nothing(_wanted: Wanted) -> None:
+    """There is nobody to ask for a second factor."""
+
+
 @dataclass
 class Agent:
     places: state.Places
@@ -47,6 +51,7 @@ class Agent:
     ask_password: AskPassword = nobody
     warn: Callable[[str], None] = print
     clock: Callable[[], float] = time.time
+    ask_factor: AskFactor = nothing
     _told_clock: bool = False
 
     def bring_up(self) -> Content:
@@ -61,14 +66,25 @@ class Agent:
                 if was_active and error.code in _NOT_NOW and self.clock() < _ends(content):
                     self.warn(f"{error}; the device of this workstation goes on working")
                     return content
-                if error.code != "no-such-device" or content.stage == "new":
+                if error.code == "second-factor-required":
+                    raise self._told_what_is_wanted(error) from error
+                if error.code != "no-such-device":
                     raise
                 content = self._anew()  # revoked, or an enrolment that was broken off too long ago
                 continue
             self._tell_clock()
             if was_active and content.stage == "active":
+                self.places.notice.unlink(missing_ok=True)
                 return content
         raise ServerError("proof-refused", "the server does not take what it asked for; its log says more")
+
+    def _told_what_is_wanted(self, error: ServerError) -> ServerError:
+        """The refusal with what to do; left in a notice too, for whom nobody asked."""
+        accepted = error.words.get("accepted")
+        kinds = ", ".join(map(str, accepted)) if isinstance(accepted, list) else ""
+        text = f"the server wants a second factor ({kinds}) before it enrolls this workstation; run: passivekey-agent enroll"
+        self.places.notice.write_text(f"{text}\n", encoding="utf-8")
+        return ServerError(error.code, text, error.words)
 
     def load(self) -> Content | None:
         """The active device, if there is one."""
@@ -102,7 +118,7 @@ class Agent:
             "agreement_key": {name: value for name, value in agreement.items() if name != "kid"},
             "workstation": self.workstation,
         }
-        answer = self.server.enroll(words, self.ask_password)
+        answer = self.server.enroll(words, self.ask_password, self.ask_factor)
         with _understood():
             self._take(content, answer)
             content.policy_keys = [dict(key) for key in answer["policy_keys"]]
@@ -172,7 +188,7 @@ class Agent:
                 if error.code != "no-such-device":
                     raise
         container.forget(self.places.container, self.store)
-        for path in (self.places.state, self.places.policy):
+        for path in (self.places.state, self.places.policy, self.places.notice):
             path.unlink(missing_ok=True)
 
     # ---- the policy
@@ -235,11 +251,11 @@ class Agent:
         container.save(self.places.container, content, self.store)
 
 
-def code(content: Content, now: float | None = None) -> tuple[str, int]:
-    """The code of channel radius now, and how many seconds it is good."""
+def code(content: Content, now: float | None = None, channel: str = "radius") -> tuple[str, int]:
+    """The code of a channel now, and how many seconds it is good."""
     at = time.time() if now is None else now
     counter = codes.counter_at(at, content.step)
-    return content.codes.code("radius", counter), int((counter + 1) * content.step - at)
+    return content.codes.code(channel, counter), int((counter + 1) * content.step - at)
 
 
 def cookies(content: Content, policy: dict[str, Any], now: float | None = None) -> list[dict[str, Any]]:

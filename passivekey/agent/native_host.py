@@ -11,7 +11,7 @@ import json
 import struct
 from typing import BinaryIO
 
-from passivekey.agent import enrollment
+from passivekey.agent import enrollment, state
 from passivekey.agent.client import ServerError
 from passivekey.agent.container import ContainerError
 from passivekey.agent.secret_store import SecretStoreError
@@ -45,7 +45,7 @@ def _answer(agent: enrollment.Agent, content: bytes) -> dict[str, object]:
     try:
         found = agent.load()
         if found is None:
-            return {"error": "not enrolled"}
+            return {"error": state.notice(agent.places) or "not enrolled"}
         policy = agent.current_policy(found)
         return {"interval": policy["interval"], "cookies": enrollment.cookies(found, policy, agent.clock())}
     except (ServerError, ContainerError, SecretStoreError) as error:

@@ -46,6 +46,10 @@ class Places(NamedTuple):
         return self.folder / "policy.jws"
 
     @property
+    def notice(self) -> Path:
+        return self.folder / "notice.txt"
+
+    @property
     def lock(self) -> Path:
         return self.folder / "lock"
 
@@ -86,3 +90,11 @@ def write(places: Places, state: State) -> None:
 def all_is_well(places: Places) -> bool:
     found = read(places)
     return found is not None and found.well(time.time())
+
+
+def notice(places: Places) -> str:
+    """What the user has to do, as the last logon left it; "" where there is nothing."""
+    try:
+        return places.notice.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
