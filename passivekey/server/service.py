@@ -137,6 +137,14 @@ class Service:
 
     def sign_in(self, username: str, password: str, source: str) -> str:
         """What stands for a user who gave name and password, for the minutes of an enrolment."""
+        account = self.authenticate(username, password, source, "sign-in")
+        token = messages.text(secrets.token_bytes(32))
+        with self.store.transaction() as transaction:
+            transaction.add_ticket(token, "sign-in", account.sid, self.now + SIGN_IN_LIFE)
+        return token
+
+    def authenticate(self, username: str, password: str, source: str, what: str) -> Account:
+        """The account of a right name and password; wrong ones are counted, and audited as `what`-refused."""
         who = f"source:{source}"
         with self.store.transaction(reading=True) as transaction:
             if transaction.waits_until(who) > self.now:
@@ -144,12 +152,9 @@ class Service:
         account = self.directory.by_name(username)
         right = self.directory.password_is(username, password)
         if not right or account is None or not account.usable or self._locked(account):
-            self._failure(account, source, "sign-in")
+            self._failure(account, source, what)
             raise Refused("unauthenticated", "wrong name or password")
-        token = messages.text(secrets.token_bytes(32))
-        with self.store.transaction() as transaction:
-            transaction.add_ticket(token, "sign-in", account.sid, self.now + SIGN_IN_LIFE)
-        return token
+        return account
 
     def signed_in(self, token: str) -> Account:
         with self.store.transaction(reading=True) as transaction:

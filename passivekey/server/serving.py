@@ -84,7 +84,8 @@ def create() -> Starlette:
     certificate = given.certificate.read_bytes() if given.certificate else None
     acceptor = Acceptor(given.rules.host, given.keytab, certificate) if given.keytab else None
     threading.Thread(target=_clean, args=(service,), daemon=True).start()
-    return application(service, Fronts(given.sites, given.radius, acceptor, given.metrics))
+    administrators = given.administrators, given.administrators_by_password
+    return application(service, Fronts(given.sites, given.radius, acceptor, given.metrics, *administrators))
 
 
 def _clean(service: Service) -> None:

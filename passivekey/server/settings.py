@@ -38,7 +38,7 @@ _MEMBERS: Mapping[str, Mapping[str, Any]] = {
     "tls": {"certificate": str, "key": str, "address": str, "port": int},
     "enrollment": {"groups": list, "devices": int, "second_factor": list},
     "backend": {**dict.fromkeys(("kind", "url", "ca_file", "realm", "names", "token_file"), str), "timeout": int, "radius": bool},
-    "administration": {"groups": list},
+    "administration": {"groups": list, "passwords": bool},
     "sites": {},
     "radius": {"secret_file": str, "refuse_wrong_password_at_once": bool},
     "agents": {"interval": int, "hotkey": str},
@@ -80,6 +80,7 @@ class Settings:
     metrics: frozenset[str] = frozenset({"127.0.0.1", "::1"})
     audit_megabytes: int = 4096
     backend: Asking | None = None
+    administrators_by_password: bool = True
 
 
 def load(path: Path) -> Settings:
@@ -162,6 +163,7 @@ def _settings(document: Mapping[str, Any]) -> Settings:
         frozenset(part("metrics").get("addresses", ["127.0.0.1", "::1"])),
         part("audit").get("megabytes", 4096),
         backend,
+        part("administration").get("passwords", True),
     )
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import json
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,7 +18,9 @@ from starlette.routing import Route
 
 from passivekey.protocol import messages
 from passivekey.protocol.errors import Refused
+from passivekey.server import incoming
 from passivekey.server.accounts import Account
+from passivekey.server.administration import Administration
 from passivekey.server.metrics import Metrics
 from passivekey.server.service import SIGN_IN_LIFE, Service
 from passivekey.server.spnego import Acceptor
@@ -60,6 +61,11 @@ class Fronts:
     radius: str = ""
     acceptor: Acceptor | None = None
     metrics: frozenset[str] = frozenset({"127.0.0.1", "::1"})
+    administrators: frozenset[str] = frozenset()
+    """SIDs of groups; without any there are no administrators' pages."""
+
+    passwords: bool = True
+    """Whether administrators may sign in by password too."""
 
 
 Handler = Callable[["Api", Request], Awaitable[Response]]
@@ -92,7 +98,7 @@ class Api:
 
     async def sign_in(self, request: Request) -> Response:
         body = await _body(request, "username", "password")
-        token = await run_in_threadpool(self.service.sign_in, _text(body, "username"), _text(body, "password"), _source(request))
+        token = await run_in_threadpool(self.service.sign_in, _text(body, "username"), _text(body, "password"), incoming.source(request))
         response = Response(status_code=204)
         response.set_cookie(SIGN_IN, token, max_age=SIGN_IN_LIFE, secure=True, httponly=True, samesite="strict")
         return response
@@ -100,7 +106,7 @@ class Api:
     async def devices(self, request: Request) -> Response:
         principal, headers = await self._principal(request)
         body = await _body(request, "request", "csr", "agreement_key", "workstation", "second_factor")
-        answer = await run_in_threadpool(self.service.enroll, principal, body, _source(request))
+        answer = await run_in_threadpool(self.service.enroll, principal, body, incoming.source(request))
         return JSONResponse(answer, 201, headers)
 
     async def _principal(self, request: Request) -> tuple[Account, dict[str, str]]:
@@ -131,7 +137,7 @@ class Api:
 
     async def _proved(self, request: Request, step: Callable[[str, object, str], dict[str, Any]]) -> Response:
         body = await _body(request, "proof")
-        return JSONResponse(await run_in_threadpool(step, request.path_params["device"], body.get("proof"), _source(request)))
+        return JSONResponse(await run_in_threadpool(step, request.path_params["device"], body.get("proof"), incoming.source(request)))
 
     # ---- validation
 
@@ -142,7 +148,7 @@ class Api:
             return PlainTextResponse("", 403)
         cookies = request.cookies
         admitted = await run_in_threadpool(
-            self.service.check, site, cookies.get(SESSION, ""), cookies.get(COOKIE, ""), _source(request, forwarded=True)
+            self.service.check, site, cookies.get(SESSION, ""), cookies.get(COOKIE, ""), incoming.source(request, forwarded=True)
         )
         account = admitted.account
         headers = {"X-Passivekey-Account": account.sid, "X-Passivekey-User": _header(account.name), "X-Passivekey-Device": admitted.device}
@@ -175,7 +181,7 @@ class Api:
         return JSONResponse({"status": "ok" if well else "failing", "checks": checks}, 200 if well else 503)
 
     async def show_metrics(self, request: Request) -> Response:
-        if _source(request) not in self.fronts.metrics:
+        if incoming.source(request) not in self.fronts.metrics:
             return PlainTextResponse("", 403)
         counts = await run_in_threadpool(self.service.counts)
         return PlainTextResponse(self.metrics.text(counts), media_type="text/plain; version=0.0.4")
@@ -215,7 +221,13 @@ def application(service: Service, fronts: Fronts) -> Starlette:
 
         return answer
 
-    return Starlette(routes=[Route(path, endpoint(path, handler), methods=[method]) for method, path, handler in _ROUTES])
+    routes = [Route(path, endpoint(path, handler), methods=[method]) for method, path, handler in _ROUTES]
+    if fronts.administrators:
+        from passivekey.server import admin  # with Jinja2, which nothing else needs
+
+        administration = Administration(service, fronts.administrators)
+        routes += admin.routes(administration, fronts.acceptor, api.metrics, passwords=fronts.passwords)
+    return Starlette(routes=routes)
 
 
 async def _answered(api: Api, handler: Handler, request: Request) -> Response:
@@ -239,21 +251,12 @@ def _problem(refused: Refused, negotiate: bool) -> Response:
 async def _body(request: Request, *known: str) -> dict[str, Any]:
     """A JSON object with these members at most, of at most 64 KiB, that comes within ten seconds."""
     try:
-        found = json.loads(await asyncio.wait_for(_content(request), 10))
-    except (ValueError, asyncio.TimeoutError, RecursionError) as error:
+        found = json.loads(await incoming.content(request))
+    except (ValueError, RecursionError) as error:
         raise Refused("malformed", "the request is no JSON") from error
     if not isinstance(found, dict) or set(found) - set(known):
         raise Refused("malformed", f"the request has members beside {', '.join(known)}")
     return found
-
-
-async def _content(request: Request) -> bytes:
-    content = b""
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > messages.LONGEST:
-            raise Refused("malformed", "the request is too long")
-    return content
 
 
 def _text(body: Mapping[str, Any], name: str) -> str:
@@ -264,12 +267,6 @@ def _bearer(request: Request, secret: str) -> bool:
     """Whether who asks knows the secret; no secret is known by nobody."""
     given = request.headers.get("authorization", "")
     return bool(secret) and hmac.compare_digest(given.encode("utf-8", "replace"), f"Bearer {secret}".encode())
-
-
-def _source(request: Request, *, forwarded: bool = False) -> str:
-    """The address that asks; what a site's proxy says of the browser's, once the proxy is known to be one."""
-    told = request.headers.get("x-real-ip", "") if forwarded else ""
-    return told[:45] or (request.client.host if request.client else "")
 
 
 def _state(value: str) -> str:
