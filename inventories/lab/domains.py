@@ -18,6 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from lab import package
 from lab.__main__ import lab_name
 from lab.cards import FOLDER, Card
 from lab.errors import LabError
@@ -53,6 +54,8 @@ def inventory(status: dict[str, Any]) -> dict[str, Any]:
     if {"pk1", "client1"} <= status["hosts"].keys():
         workstation = status["hosts"]["client1"]
         groups["passivekey_workstations"] = {workstation["fqdn"]: over_ssh(workstation, workstation)}
+    if "pk1" in status["hosts"]:
+        groups["passivekey_servers"] = {status["hosts"]["pk1"]["fqdn"]: passivekey_server(status["hosts"]["pk1"], status["hosts"])}
     cards = cards_in_readers(status)
     if cards:
         groups["cards"] = cards
@@ -62,6 +65,8 @@ def inventory(status: dict[str, Any]) -> dict[str, Any]:
         "certlogon_lab_administrator": administrator,
         "certlogon_lab_tasks": str(CHECKOUT / "lab/tasks"),
     }
+    if "pk1" in status["hosts"]:
+        everywhere["certlogon_lab_wheel"] = str(package.wheel(Path(status["files"]["folder"]).with_name("dist")))
     listed: dict[str, Any] = {name: {"hosts": list(hosts)} for name, hosts in groups.items()}
     if "vpn_appliances" in groups:
         listed["vpn"] = {"children": ["vpn_appliances", "vpn_gateways"]}
@@ -84,6 +89,13 @@ def cards_in_readers(status: dict[str, Any]) -> dict[str, dict[str, Any]]:
                 "certlogon_enrollment_password": owner["password"],
             }
     return found
+
+
+def passivekey_server(host: dict[str, Any], hosts: dict[str, Any]) -> dict[str, Any]:
+    """pk1 by SSH, with what its administrator has ready."""
+    known = host["passivekey"]
+    asking = [{"name": name, "address": hosts[name]["address"], "secret": secret} for name, secret in known["radius_secrets"].items() if name in hosts]
+    return over_ssh(host, host) | {"certlogon_lab_passivekey": known, "passivekey_server_radius_clients": asking}
 
 
 def ca_host(status: dict[str, Any]) -> dict[str, Any]:
