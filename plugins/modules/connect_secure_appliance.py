@@ -94,6 +94,58 @@ options:
         type: list
         elements: str
         default: [Users]
+      sign_in:
+        description:
+          - What opens the appliance. V(certificate), a card. V(certificate_and_radius), a card, then what a RADIUS server asks for, which
+            is the realm's additional authentication server, with the user's name from the card; who fails there is not let in. V(radius),
+            no card.
+        type: str
+        choices: [certificate, certificate_and_radius, radius]
+        default: certificate
+      radius_name:
+        description: The name of the RADIUS server among the authentication servers.
+        type: str
+        default: One-Time Codes
+      radius_servers:
+        description:
+          - The RADIUS server, and a backup for it with the same port and secret. The appliance shows what the server asks back
+            (Access-Challenge), by a custom RADIUS rule.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          address:
+            description: Its name or address.
+            type: str
+            required: true
+          port:
+            description: Its UDP port.
+            type: int
+            default: 1812
+          secret:
+            description: The secret that it shares with the appliance.
+            type: str
+            required: true
+          require_message_authenticator:
+            description: Is for other gateways. What the appliance demands of answers is a matter of its release.
+            type: bool
+            default: true
+      radius_timeout:
+        description: For how many seconds the appliance waits for an answer, each time.
+        type: int
+        default: 60
+      radius_retries:
+        description: How often it asks again.
+        type: int
+        default: 1
+      radius_nas_identifier:
+        description: What it calls itself (NAS-Identifier); the first of O(gateway.server_names) when left out.
+        type: str
+      radius_update_secret:
+        description:
+          - Whether the secret is written to a server that is there already. The appliance does not tell it, so each such run is a change.
+        type: bool
+        default: false
   parts:
     description: The parts that are looked at; all that are given when left out.
     type: list

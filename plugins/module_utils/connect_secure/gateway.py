@@ -6,7 +6,7 @@ In Python rather than in templates of a role: Ansible compiles each template ane
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.common.validation import check_type_list
@@ -14,7 +14,14 @@ from ansible.module_utils.common.validation import check_type_list
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure import user_name_template
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Words
 
+CERTIFICATE, BOTH, RADIUS = "certificate", "certificate_and_radius", "radius"
 _TEXTS: dict[str, Any] = {"type": "list", "elements": "str"}
+_RADIUS_SERVER: dict[str, Any] = {
+    "address": {"type": "str", "required": True},
+    "port": {"type": "int", "default": 1812},
+    "secret": {"type": "str", "required": True, "no_log": True},
+    "require_message_authenticator": {"type": "bool", "default": True},
+}
 OPTIONS: dict[str, Any] = {
     "server_names": {**_TEXTS, "required": True},
     "device_certificate": {"type": "dict", "default": {}},
@@ -26,7 +33,16 @@ OPTIONS: dict[str, Any] = {
     "user_name_template": {"type": "str", "default": user_name_template.DEFAULT},
     "user_realm": {"type": "str", "default": "Certificate Users"},
     "user_roles": {**_TEXTS, "default": ["Users"]},
+    "sign_in": {"type": "str", "choices": [CERTIFICATE, BOTH, RADIUS], "default": CERTIFICATE},
+    "radius_name": {"type": "str", "default": "One-Time Codes"},
+    "radius_servers": {"type": "list", "elements": "dict", "default": [], "options": _RADIUS_SERVER},
+    "radius_timeout": {"type": "int", "default": 60},
+    "radius_retries": {"type": "int", "default": 1},
+    "radius_nas_identifier": {"type": "str"},
+    "radius_update_secret": {"type": "bool", "default": False, "no_log": False},
 }
+_CHALLENGE = {"name": "Ask what the server asks", "response": "challenge", "action": "show_generic_login"}
+"""The appliance shows a RADIUS server's question only by such a rule."""
 
 
 def expanded(arguments: Mapping[str, Any]) -> Words:
@@ -45,9 +61,22 @@ def expanded(arguments: Mapping[str, Any]) -> Words:
     words = {**{name: line.get("default") for name, line in OPTIONS.items()}, **given, "server_names": names}
     parts = {"device_certificates": _device_certificates(words), "realms": _realms(words), "sign_in_policies": _policies(words)}
     result = {**parts, **{name: value for name, value in arguments.items() if value is not None}}
-    result["auth_servers"] = [_server(words), *_listed(arguments.get("auth_servers"))]
+    result["auth_servers"] = [*_servers(words), *_listed(arguments.get("auth_servers"))]
     result["trusted_client_cas"] = [_authority(entry, words) for entry in _listed(arguments.get("trusted_client_cas"))]
     return result
+
+
+def problems(words: Mapping[str, Any] | None) -> Iterator[str]:
+    """What is wrong with the words of a gateway, each well formed by itself."""
+    if not words or words["sign_in"] == CERTIFICATE:
+        return
+    servers = words["radius_servers"]
+    if not servers:
+        yield f"radius_servers: there is none, and sign_in is {words['sign_in']}; name one, with address and secret"
+    if len(servers) > 2:
+        yield f"radius_servers: are {len(servers)}; the appliance takes one and a backup"
+    if len({(server["port"], server["secret"]) for server in servers}) > 1:
+        yield "radius_servers: differ in port or secret; the appliance has no place for those of a backup that is known; give both the same"
 
 
 def _listed(value: Any) -> Sequence[Any]:
@@ -78,20 +107,48 @@ def _authority(entry: Any, words: Words) -> Any:
     return {**common, **{name: value for name, value in entry.items() if value is not None}}
 
 
-def _server(words: Words) -> Words:
+def _servers(words: Words) -> list[Words]:
     template = {"user_name_template": words["user_name_template"]}
-    return {"name": words["certificate_server"], "type": "certificate", "certificate": template}
+    certificate = {"name": words["certificate_server"], "type": "certificate", "certificate": template}
+    asked = words["sign_in"]
+    return [*([certificate] if asked != RADIUS else []), *(_radius(words) if asked != CERTIFICATE else [])]
+
+
+def _radius(words: Words) -> list[Words]:
+    """The RADIUS server, its backup in it; none where they are not well formed."""
+    servers = words["radius_servers"]
+    if not isinstance(servers, list) or not servers or not all(isinstance(server, Mapping) for server in servers):
+        return []
+    first, backup = servers[0], servers[1] if len(servers) > 1 else {}
+    own = {
+        "host": first.get("address"),
+        "port": first.get("port") or _RADIUS_SERVER["port"]["default"],
+        "secret": first.get("secret"),
+        "backup_host": backup.get("address"),
+        "nas_identifier": words["radius_nas_identifier"] or words["server_names"][0],
+        "timeout": words["radius_timeout"],
+        "retries": words["radius_retries"],
+        "one_time_passwords": True,
+        "challenge_rules": [_CHALLENGE],
+    }
+    update = "always" if words["radius_update_secret"] in (True, "true", "yes") else "on_create"
+    return [{"name": words["radius_name"], "type": "radius", "radius": own, "update_secrets": update}]
 
 
 def _realms(words: Words) -> list[Words]:
+    by_certificate = words["sign_in"] != RADIUS
     everybody = {
-        "name": "Everybody with a certificate",
+        "name": "Everybody with a certificate" if by_certificate else "Everybody",
         "user_name": {"test": "is", "names": ["*"]},
         "roles": words["user_roles"],
         "stop": True,
     }
-    realm = {"name": words["user_realm"], "kind": "user", "authentication_server": words["certificate_server"]}
-    return [{**realm, "role_mapping_rules": [everybody]}]
+    server = words["certificate_server"] if by_certificate else words["radius_name"]
+    realm = {"name": words["user_realm"], "kind": "user", "authentication_server": server, "role_mapping_rules": [everybody]}
+    if words["sign_in"] == BOTH:
+        # without the last, a wrong code would be no obstacle
+        realm["secondary_authentication"] = {"server": words["radius_name"], "user_name": "<USER>", "end_session_on_failure": True}
+    return [realm]
 
 
 def _policies(words: Words) -> list[Words]:

@@ -90,6 +90,9 @@ class WholeAppliance:
         warn = _once(warn)
         named = _named(params) or (PARTS if gathering else ())
         wanted = {part: _params(part, params) for part in PARTS if part in named and part in (params["parts"] or PARTS)}
+        unfit = "\n".join(gateway.problems(params.get("gateway")))
+        if unfit:
+            return _refused({"gateway": unfit})
         wrong = _collected(wanted, lambda part: examine(self._resources[part], wanted[part]))[1]
         if wrong:
             return _refused(wrong)

@@ -272,6 +272,85 @@ def test_an_imported_file_is_not_opened_again(site: Site, monkeypatch: pytest.Mo
 # ---- the words of a gateway (pure)
 
 
+# ---- RADIUS in few words
+
+CODES = {"address": "10.0.0.9", "secret": "s3cret-of-both-sides"}
+
+
+@pytest.mark.parametrize("sign_in", ["certificate_and_radius", "radius"])
+def test_codes_in_few_words_in_the_rhythm(site: Site, sign_in: str) -> None:
+    """check -> unchanged -> run -> read back -> run again: unchanged; the secret in no result, and written once."""
+    words = site.words
+    words["gateway"] |= {"sign_in": sign_in, "radius_servers": [CODES, {**CODES, "address": "10.0.0.10"}]}
+    before = site.tree()
+    foreseen = site.run(check=True, **words)
+    assert not foreseen.get("failed") and site.tree() == before, foreseen
+    done = site.run(**words)
+    assert not done.get("failed") and summary(done) == summary(foreseen), done
+    assert CODES["secret"] not in repr((foreseen, done))
+    tree = site.tree()
+    servers = {server["name"]: server for server in tree[0]["auth-servers"]["auth-server"]}
+    assert ("Certificates" in servers) == (sign_in == "certificate_and_radius")
+    settings = servers["One-Time Codes"]["radius"]["settings"]
+    assert settings["custom-rules"]["rule"] == [
+        {
+            "name": "Ask what the server asks",
+            "response-packet-type": "Access Challenge",
+            "attribute": "Reply-Message",
+            "operator": "matches the expression",
+            "value": "*",
+            "action": "show Generic Login page",
+        }
+    ]
+    assert (settings["radius-server"], settings["backup-server"], settings["timeout"], settings["retries"], settings["use-otp-tokens"]) == (
+        "10.0.0.9",
+        {"radius-server": "10.0.0.10"},
+        "60",
+        "1",
+        "true",
+    )
+    assert (settings["nas-identifier"], settings["authentication-port"]) == (NAME, "1812")
+    secret = site.appliance.handle.state.secret
+    assert secret(settings["shared-secret-encrypted"]) == CODES["secret"]
+    realm = {realm["name"]: realm for realm in tree[1]["user-realms"]["realm"]}["Certificate Users"]
+    if sign_in == "radius":
+        assert realm["authentication-server"] == "One-Time Codes" and realm["secondary-authentication-settings"]["name"] == "-"
+    else:
+        assert realm["authentication-server"] == "Certificates"
+        assert realm["secondary-authentication-settings"] == {
+            "name": "One-Time Codes",
+            "username-template": "<USER>",
+            "end-session-if-authentication-fails": "true",
+        }
+    other = [{**CODES, "secret": "another-s3cret"}, {**CODES, "address": "10.0.0.10", "secret": "another-s3cret"}]
+    words["gateway"] |= {"radius_servers": other}
+    assert not site.run(**words)["changed"], "the appliance does not tell its secret"
+    words["gateway"] |= {"radius_update_secret": True}
+    assert [change["name"] for change in site.run(**words)["changes"]] == ["One-Time Codes"]
+    found = site.ask("GET", "configuration/authentication/auth-servers/auth-server/One-Time%20Codes")["radius"]["settings"]
+    assert secret(found["shared-secret-encrypted"]) == "another-s3cret"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({}, "radius_servers: there is none, and sign_in is radius; name one, with address and secret"),
+        ({"radius_servers": [CODES] * 3}, "radius_servers: are 3; the appliance takes one and a backup"),
+        ({"radius_servers": [CODES, {**CODES, "port": 1645}]}, "radius_servers: differ in port or secret"),
+        ({"radius_servers": [{"address": "10.0.0.9"}]}, "missing required arguments: secret"),
+        ({"radius_servers": [{**CODES, "port": 70000}]}, "radius.port: 70000 is no port"),
+        ({"radius_servers": "10.0.0.9"}, "radius_servers"),
+    ],
+)
+def test_radius_servers_that_will_not_do(site: Site, words: dict[str, Any], message: str) -> None:
+    before = site.tree()
+    wanted = site.words
+    wanted["gateway"] |= {"sign_in": "radius", **words}
+    refused = site.run(**wanted)
+    assert refused["failed"] and message in refused["msg"], refused["msg"]
+    assert site.tree() == before and CODES["secret"] not in repr(refused)
+
+
 def test_a_gateway_in_few_words() -> None:
     found = gateway.expanded(
         {"gateway": {"server_names": ["a.example", "b.example"], "user_roles": ["Staff"]}, "trusted_client_cas": [{"name": "CA"}]}
