@@ -17,8 +17,9 @@ from passivekey.protocol.errors import Refused
 from passivekey.server import factors
 from passivekey.server.accounts import Account, Directory
 from passivekey.server.audit import Audit
+from passivekey.server.database import Conflict
 from passivekey.server.keyring import Keyring
-from passivekey.server.store import FLOOR, Conflict, Device, Store, Transaction
+from passivekey.server.store import FLOOR, Device, Store, Transaction
 
 NONCE_LIFE = 120
 CHALLENGE_LIFE = 120
@@ -489,12 +490,12 @@ class Service:
     def _challenge(self, sid: str, transaction_id: str, username: str) -> str:
         """The state of a challenge: to whom (nobody, where the password was wrong), and what the back end asked."""
         challenge = secrets.token_hex(16)
-        with self.store.transaction() as transaction:
+        with self.store.transaction(lasting=False) as transaction:
             transaction.add_ticket(challenge, "radius", f"{sid} {transaction_id} {username.casefold()}", self.now + CHALLENGE_LIFE)
         return challenge
 
     def _radius_second(self, username: str, code: str, state: str, source: str) -> str:
-        with self.store.transaction() as transaction:
+        with self.store.transaction(lasting=False) as transaction:
             about = transaction.spend_ticket(state, "radius", self.now)
         sid, asked, name = (about or "  ").split(" ", 2)
         account = self.directory.by_sid(sid) if sid and name == username.casefold() else None
@@ -508,8 +509,9 @@ class Service:
         if usable is None or device is None:
             self._failure(account, source, "radius-code")
             raise Refused("unauthenticated", "the code is not good")
-        with self.store.transaction() as transaction:
-            transaction.forgive(f"account:{usable.sid}")
+        if backend:
+            with self.store.transaction() as transaction:
+                transaction.forgive(f"account:{usable.sid}")
         self.audit.write("radius", account=usable.sid, device=device, backend=backend, source=source)
         return ""
 
@@ -524,16 +526,22 @@ class Service:
     def _radius_code(self, account: Account | None, code: str) -> str | None:
         """The device whose code it is, accepted now."""
         for device, counter in self._fitting(account, "radius", code):
-            if self._try(partial(self._accept, device, counter, "radius")):
+            if self._try(partial(self._accept_login, device, counter)):
                 return device.id
         return None
+
+    def _accept_login(self, device: Device, counter: int, transaction: Transaction) -> bool:
+        done = self._accept(device, counter, "radius", transaction)
+        if done:
+            transaction.forgive(f"account:{device.sid}")
+        return done
 
     def _fitting(self, account: Account | None, channel: str, code: str) -> list[tuple[Device, int]]:
         """The account's devices whose code this is now, and its counter; who has none costs the time of one."""
         held: list[tuple[Device, tuple[str, str] | None]] = []
         if account is not None:
             with self.store.transaction(reading=True) as transaction:
-                held = [(device, transaction.seed(device.id)) for device in transaction.devices_of(account.sid, "active")]
+                held = transaction.held(account.sid)
         if not held:
             self._dummy.find(channel, code, codes.Window().counters(codes.counter_at(self.now)))
         fitting = []

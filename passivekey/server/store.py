@@ -15,10 +15,10 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from passivekey.errors import ConfigurationError
-from passivekey.protocol.errors import Refused
+from passivekey.server.database import Connection, Database, plain
 
 SCHEMA = 2
 """Of the tables; an older database is brought to it at the start, one of a later version is refused."""
@@ -179,6 +179,45 @@ _DEVICE = sa.select(
 ).join(accounts, accounts.c.id == devices.c.account)
 
 
+_given = sa.bindparam
+"""A value that is given when the statement is run. (Names of columns stand for what is inserted.)"""
+
+_ONE_DEVICE = _DEVICE.where(devices.c.id == _given("device"))
+_HELD = (
+    _DEVICE.add_columns(seeds.c.sealed, seeds.c.kid)
+    .outerjoin(seeds, sa.and_(seeds.c.device == devices.c.id, seeds.c.state == "active"))
+    .where(accounts.c.sid == _given("sid"), devices.c.state == "active")
+    .order_by(devices.c.created, devices.c.id)
+)
+_SAW = sa.update(devices).where(devices.c.id == _given("device")).values(seen=_given("now"), drift=_given("moved"))
+_CERTIFICATE = (
+    sa.select(certificates.c.der, certificates.c.expires)
+    .where(certificates.c.device == _given("device"))
+    .order_by(certificates.c.expires.desc())
+    .limit(1)
+)
+_SEED = sa.select(seeds.c.sealed, seeds.c.kid).where(seeds.c.device == _given("device"), seeds.c.state == _given("state"))
+_ACCEPTED = (
+    accepted.c.device == _given("where_device"),
+    accepted.c.channel == _given("where_channel"),
+    accepted.c.site == _given("where_site"),
+)
+_LAST_ACCEPTED = sa.select(accepted.c.counter).where(*_ACCEPTED)
+_ACCEPT_LATER = sa.update(accepted).where(*_ACCEPTED, accepted.c.counter < _given("value")).values(counter=_given("value"))
+_ACCEPT_FIRST = sa.insert(accepted)
+_ADD_SESSION = sa.insert(sessions)
+_SESSION = sa.select(sessions.c.device, sessions.c.created, sessions.c.used).where(
+    sessions.c.hash == _given("token"), sessions.c.site == _given("place")
+)
+_THIS_TICKET = (tickets.c.hash == _given("secret"), tickets.c.purpose == _given("what"))
+_ADD_TICKET = sa.insert(tickets)
+_TICKET = sa.select(tickets.c.about).where(*_THIS_TICKET, tickets.c.expires >= _given("now"))
+_SPEND_TICKET = sa.delete(tickets).where(*_THIS_TICKET)
+_WAITS = sa.select(failures.c.until).where(failures.c.who == _given("one"))
+_FORGIVE = sa.delete(failures).where(failures.c.who == _given("one"))
+_NUMBER = sa.select(_meta.c.value).where(_meta.c.name == _given("which"))
+
+
 def digest(secret: str) -> str:
     """As what secrets that are random anyway are remembered."""
     return hashlib.sha256(secret.encode()).hexdigest()
@@ -189,38 +228,31 @@ class Store:
 
     def __init__(self, url: str | URL) -> None:
         try:
-            self._engine = _engine(make_url(url))
-            self._reader = self._engine.execution_options(reading=True)
-            with self._engine.begin() as connection:
+            self._database = Database(make_url(url))
+            self._engine = self._database.engine
+            with self._database.schema_change() as connection:
                 _check_schema(connection)
                 _metadata.create_all(connection)
         except (SQLAlchemyError, ImportError) as error:
-            raise ConfigurationError(f"database: {_plain(error)}; check the URL, and that the server may write there") from error
+            raise ConfigurationError(f"database: {plain(error)}; check the URL, and that the server may write there") from error
 
     def close(self) -> None:
         self._engine.dispose()
 
     @contextmanager
-    def transaction(self, *, reading: bool = False) -> Iterator[Transaction]:
-        """All of it or nothing; a database that fails is `Refused("unavailable")`, and nothing was accepted. `reading` blocks nobody."""
-        try:
-            with (self._reader if reading else self._engine).begin() as connection:
-                yield Transaction(connection)
-        except IntegrityError as error:
-            raise Conflict(_plain(error)) from error
-        except SQLAlchemyError as error:
-            raise Refused("unavailable", "the database cannot be used") from error
-
-
-class Conflict(Exception):
-    """Another request did the same thing at the same time; to be tried again from the start."""
+    def transaction(self, *, reading: bool = False, lasting: bool = True) -> Iterator[Transaction]:
+        """All of it or nothing; a database that fails is `Refused("unavailable")`, and nothing was accepted. `reading` blocks nobody. What
+        is not `lasting` outlives this process, but may be lost with the machine's power."""
+        with self._database.transaction(reading=reading, lasting=lasting) as connection:
+            yield Transaction(connection)
 
 
 class Transaction:
     """What can be asked and remembered. All names are those of the protocol."""
 
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._do = connection.execute
+        self._run = connection.run
 
     # ---- accounts and devices
 
@@ -235,12 +267,17 @@ class Transaction:
         return int(found.id)
 
     def device(self, device: str) -> Device | None:
-        found = self._do(_DEVICE.where(devices.c.id == device)).first()
+        found = self._run(_ONE_DEVICE, device=device).fetchone()
         return Device(*found) if found else None
 
     def devices_of(self, sid: str, *states: str) -> list[Device]:
         query = _DEVICE.where(accounts.c.sid == sid).order_by(devices.c.created, devices.c.id)
         return [Device(*found) for found in self._do(query.where(devices.c.state.in_(states)) if states else query)]
+
+    def held(self, sid: str) -> list[tuple[Device, tuple[str, str] | None]]:
+        """The account's active devices, each with its sealed seed and the kid of the storage key."""
+        found = self._run(_HELD, sid=sid).fetchall()
+        return [(Device(*row[:-2]), (row[-2], row[-1]) if row[-2] else None) for row in found]
 
     def all_devices(self, *, after: str = "", limit: int = 200) -> list[Device]:
         """Page by page, by id."""
@@ -256,7 +293,7 @@ class Transaction:
         self._do(sa.update(devices).where(devices.c.id == device, devices.c.state != "revoked").values(state="active", touched=now))
 
     def saw(self, device: str, now: int, drift: int) -> None:
-        self._do(sa.update(devices).where(devices.c.id == device).values(seen=now, drift=drift))
+        self._run(_SAW, device=device, now=now, moved=drift)
 
     def revoke(self, device: str, now: int, reason: str) -> bool:
         """Whether it was in force until now. Seeds and sessions go, certificates get onto the CRL."""
@@ -275,9 +312,8 @@ class Transaction:
 
     def certificate(self, device: str) -> tuple[bytes, int] | None:
         """The latest certificate, and when it ends."""
-        query = sa.select(certificates.c.der, certificates.c.expires).where(certificates.c.device == device)
-        found = self._do(query.order_by(certificates.c.expires.desc()).limit(1)).first()
-        return (bytes(found.der), int(found.expires)) if found else None
+        found = self._run(_CERTIFICATE, device=device).fetchone()
+        return (bytes(found[0]), int(found[1])) if found else None
 
     def revoked_certificates(self, now: int) -> list[tuple[int, int]]:
         """Serial number and time, of those that have not ended yet."""
@@ -293,8 +329,8 @@ class Transaction:
 
     def seed(self, device: str, state: str = "active") -> tuple[str, str] | None:
         """The sealed seed and the kid of the storage key."""
-        found = self._do(sa.select(seeds.c.sealed, seeds.c.kid).where(seeds.c.device == device, seeds.c.state == state)).first()
-        return (found.sealed, found.kid) if found else None
+        found = self._run(_SEED, device=device, state=state).fetchone()
+        return (found[0], found[1]) if found else None
 
     def confirm_seed(self, device: str) -> None:
         """The pending seed becomes the active one; what was accepted of the old one is no more."""
@@ -316,33 +352,31 @@ class Transaction:
 
     def last_accepted(self, device: str, channel: str, site: str = "") -> int:
         """The last counter that was accepted there; -1 where there was none."""
-        query = sa.select(accepted.c.counter).where(accepted.c.device == device, accepted.c.channel == channel, accepted.c.site == site)
-        found = self._do(query).scalar()
-        return -1 if found is None else int(found)
+        found = self._run(_LAST_ACCEPTED, where_device=device, where_channel=channel, where_site=site).fetchone()
+        return -1 if found is None else int(found[0])
 
     def accept(self, device: str, channel: str, counter: int, site: str = "") -> bool:
         """Whether this counter is accepted now, and by nobody else: it is later than all before it."""
-        where = (accepted.c.device == device, accepted.c.channel == channel, accepted.c.site == site)
-        if self._do(sa.update(accepted).where(*where, accepted.c.counter < counter).values(counter=counter)).rowcount:
+        what = {"where_device": device, "where_channel": channel, "where_site": site}
+        if self._run(_ACCEPT_LATER, **what, value=counter).rowcount:
             return True
-        if self._do(sa.select(accepted.c.counter).where(*where)).first():
+        if self._run(_LAST_ACCEPTED, **what).fetchone():
             return False
         # two at once: one of them meets the primary key, and its transaction is a conflict
-        self._do(sa.insert(accepted).values(device=device, channel=channel, site=site, counter=counter))
+        self._run(_ACCEPT_FIRST, device=device, channel=channel, site=site, counter=counter)
         return True
 
     # ---- sessions of sites
 
     def add_session(self, token: str, device: str, site: str, now: int) -> None:
-        self._do(sa.insert(sessions).values(hash=digest(token), device=device, site=site, created=now, used=now))
+        self._run(_ADD_SESSION, hash=digest(token), device=device, site=site, created=now, used=now)
 
     def session(self, token: str, site: str, now: int, idle: int, life: int) -> tuple[str, int] | None:
         """The device of a session that is in force, and when it was used last."""
-        query = sa.select(sessions.c.device, sessions.c.created, sessions.c.used).where(sessions.c.hash == digest(token))
-        found = self._do(query.where(sessions.c.site == site)).first()
-        if found is None or now - found.used > idle or now - found.created > life:
+        found = self._run(_SESSION, token=digest(token), place=site).fetchone()
+        if found is None or now - found[2] > idle or now - found[1] > life:
             return None
-        return str(found.device), int(found.used)
+        return str(found[0]), int(found[2])
 
     def use_session(self, token: str, now: int) -> None:
         self._do(sa.update(sessions).where(sessions.c.hash == digest(token)).values(used=now))
@@ -350,13 +384,12 @@ class Transaction:
     # ---- nonces, challenges, sign-ins: secrets that are good once
 
     def add_ticket(self, secret: str, purpose: str, about: str, expires: int) -> None:
-        self._do(sa.insert(tickets).values(hash=digest(secret), purpose=purpose, about=about, expires=expires))
+        self._run(_ADD_TICKET, hash=digest(secret), purpose=purpose, about=about, expires=expires)
 
     def read_ticket(self, secret: str, purpose: str, now: int) -> str | None:
         """What the secret was given out about, while it is good."""
-        query = sa.select(tickets.c.about).where(tickets.c.hash == digest(secret), tickets.c.purpose == purpose)
-        found: str | None = self._do(query.where(tickets.c.expires >= now)).scalar()
-        return found
+        found = self._run(_TICKET, secret=digest(secret), what=purpose, now=now).fetchone()
+        return str(found[0]) if found else None
 
     def ticket(self, secret: str, purpose: str, now: int) -> tuple[str, int] | None:
         """What it is about, and when it ends."""
@@ -370,7 +403,7 @@ class Transaction:
     def spend_ticket(self, secret: str, purpose: str, now: int) -> str | None:
         """As `read_ticket`, for the one that comes first."""
         about = self.read_ticket(secret, purpose, now)
-        gone = self._do(sa.delete(tickets).where(tickets.c.hash == digest(secret), tickets.c.purpose == purpose)).rowcount
+        gone = self._run(_SPEND_TICKET, secret=digest(secret), what=purpose).rowcount
         return about if gone else None
 
     def drop_tickets(self, purpose: str, about: str) -> int:
@@ -381,7 +414,7 @@ class Transaction:
 
     def waits_until(self, *who: str) -> int:
         """Until when these have to wait; 0 if none does."""
-        return int(self._do(sa.select(sa.func.max(failures.c.until)).where(failures.c.who.in_(who))).scalar() or 0)
+        return max((int(found[0]) for one in who for found in self._run(_WAITS, one=one)), default=0)
 
     def failed(self, who: str, now: int, limit: int, lock: int, forget: int) -> int:
         """One more failure; after `limit` of them in `forget` seconds it waits `lock` seconds. How many there are."""
@@ -395,7 +428,8 @@ class Transaction:
         return count
 
     def forgive(self, *who: str) -> None:
-        self._do(sa.delete(failures).where(failures.c.who.in_(who)))
+        for one in who:
+            self._run(_FORGIVE, one=one)
 
     # ---- what administrators look at; what is asked for page by page is found by an index, however many there are
 
@@ -478,7 +512,8 @@ class Transaction:
     # ---- numbers, and what is over
 
     def number(self, name: str) -> int:
-        return int(self._do(sa.select(_meta.c.value).where(_meta.c.name == name)).scalar() or 0)
+        found = self._run(_NUMBER, which=name).fetchone()
+        return int(found[0]) if found else 0
 
     def set_number(self, name: str, value: int) -> None:
         if not self._do(sa.update(_meta).where(_meta.c.name == name).values(value=str(value))).rowcount:
@@ -501,24 +536,6 @@ class Transaction:
         for table, column in ((seeds, seeds.c.device), (certificates, certificates.c.device), (devices, devices.c.id)):
             self._do(sa.delete(table).where(column.in_(orphans)))
         return list(orphans)
-
-
-def _engine(url: URL) -> sa.Engine:
-    if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url, pool_size=10, pool_pre_ping=True)
-    engine = sa.create_engine(url, connect_args={"timeout": 10})
-
-    @sa.event.listens_for(engine, "connect")
-    def _prepare(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # transactions are begun below, as writers, so that none has to be taken back
-        for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {setting}")
-
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get("reading") else "BEGIN IMMEDIATE")
-
-    return engine
 
 
 def _check_schema(connection: sa.Connection) -> None:
@@ -547,7 +564,3 @@ _STEPS: tuple[tuple[sa.Executable, ...], ...] = (
     ),
 )
 """From schema 1 to 2, and so on."""
-
-
-def _plain(error: Exception) -> str:
-    return " ".join(str(getattr(error, "orig", None) or error).split())

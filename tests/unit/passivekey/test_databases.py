@@ -18,7 +18,8 @@ pytest.importorskip("sqlalchemy", reason="SQLAlchemy is not installed")
 
 from passivekey.errors import ConfigurationError
 from passivekey.protocol.errors import Refused
-from passivekey.server.store import Conflict, Store
+from passivekey.server.database import Conflict
+from passivekey.server.store import Store
 
 
 def postgresql_programs():
