@@ -17,8 +17,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -269,7 +269,7 @@ class Workstation:
 
     def enroll(self, password: tuple[str, str] | None = None) -> Workstation:
         """By the ticket that KRB5CCNAME names; else by this name and password."""
-        self.device = self.server.enroll(self.words(), lambda: password)["device"]
+        self.device = self.server.enroll(self.words(), lambda: password, lambda _wanted: None)["device"]
         self.seed = messages.take(self.proved("seed")["seed"], self.device, self.agreement)
         counter = codes.counter_at(time.time())
         self.proved("confirm", code=self.seed.code("enrollment", counter), counter=counter)
@@ -289,6 +289,47 @@ def read_json(content: bytes) -> dict[str, Any]:
     return found
 
 
+# ---- FreeRADIUS on pk1, as docs/examples has it
+
+EXAMPLES = Path(__file__).parents[2] / "docs/examples/passivekey"
+RADDB = "/etc/passivekey/radius"
+BEGIN_RADIUS = f"""\
+set -e
+cat > {RADDB}/radiusd.conf
+install -m 644 /srv/files/ca-bundle.pem /etc/passivekey/ca.pem
+chmod 755 /etc/passivekey
+chown -R root:freerad {RADDB}
+chmod -R u=rwX,g=rX,o= {RADDB}
+freeradius -d {RADDB} -C > /dev/null
+mkdir -p /run/freeradius && chown freerad /run/freeradius
+freeradius -d {RADDB} -f -l stdout > /var/log/radius.log 2>&1 < /dev/null &
+number=$!
+for i in $(seq 50); do ss -uln | grep -q :1812 && break; sleep 0.1; done
+echo $number
+"""
+
+
+@contextmanager
+def radius_server(lab: Any, service: Service) -> Iterator[Gateway]:
+    """Before the service, for every client of the lab's network with one secret, and quick to refuse."""
+    secret = secrets.token_hex(16)
+    client = f"client lab {{\nipaddr = 10.83.0.0/24\nsecret = {secret}\nrequire_message_authenticator = yes\nlimit_proxy_state = yes\n}}\n"
+    for name, content in (("clients.conf", client), ("bearer.conf", f'passivekey_bearer = "{service.secrets["radius"]}"\n')):
+        lab.run("pk1", "sh", "-c", f"umask 077; mkdir -p {RADDB}; cat > {RADDB}/{name}", stdin=content)
+    config = (EXAMPLES / "radiusd.conf").read_text()
+    for default, ours in (
+        ("https://passivekey.corp.example:8443", service.origin),
+        ("reject_delay = 1", "reject_delay = 0"),
+    ):
+        assert default in config
+        config = config.replace(default, ours)
+    number = lab.run("pk1", "sh", "-c", BEGIN_RADIUS, stdin=config).stdout.strip()
+    try:
+        yield Gateway(lab.status["hosts"]["pk1"]["address"], secret.encode(), process=number)
+    finally:
+        lab.run("pk1", "sh", "-c", f"kill {number} 2>/dev/null", check=False)
+
+
 # ---- RADIUS (RFC 2865, RFC 3579), as far as a gateway's login needs it
 
 REQUEST, ACCEPT, REJECT, CHALLENGE = 1, 2, 3, 11
@@ -306,12 +347,13 @@ class Answer:
 
 @dataclass
 class Gateway:
-    """A RADIUS client of our own. `sign` off: as clients from before 2024 ask."""
+    """A RADIUS client of our own. `sign` off: as clients from before 2024 ask. `process`: the server's, on pk1."""
 
     address: str
     secret: bytes
     port: int = 1812
     timeout: float = 5.0
+    process: str = ""
 
     def ask(self, name: str, password: str, state: bytes = b"", *, source: str = "203.0.113.9", sign: bool = True) -> Answer | None:
         """None where nobody answers."""

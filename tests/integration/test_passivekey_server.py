@@ -20,8 +20,10 @@ pytest.importorskip("uvicorn", reason="uvicorn is not installed")
 from ansible_collections.certlogon.core.tests.integration.passivekey_lab import (
     ACCEPT,
     CHALLENGE,
+    EXAMPLES,
     HOST,
     OTHER_SITE,
+    RADDB,
     REJECT,
     REPLY_MESSAGE,
     SITE,
@@ -30,6 +32,7 @@ from ansible_collections.certlogon.core.tests.integration.passivekey_lab import 
     Gateway,
     Service,
     Workstation,
+    radius_server,
     server_certificate,
 )
 from passivekey.agent.client import ServerError
@@ -317,44 +320,12 @@ def test_a_disabled_account_is_refused_at_once(service, domain, signed_on):
 
 # ---- RADIUS
 
-EXAMPLES = Path(__file__).parents[2] / "docs/examples/passivekey"
-RADDB = "/etc/passivekey/radius"
-BEGIN = f"""\
-set -e
-cat > {RADDB}/radiusd.conf
-install -m 644 /srv/files/ca-bundle.pem /etc/passivekey/ca.pem
-chmod 755 /etc/passivekey
-chown -R root:freerad {RADDB}
-chmod -R u=rwX,g=rX,o= {RADDB}
-freeradius -d {RADDB} -C > /dev/null
-mkdir -p /run/freeradius && chown freerad /run/freeradius
-freeradius -d {RADDB} -f -l stdout > /var/log/radius.log 2>&1 < /dev/null &
-echo $!
-"""
-
 
 @pytest.fixture(scope="module")
 def gateway(passivekey_lab, service):
     """A gateway of FreeRADIUS on pk1, which is configured as the example says, and asks the server by TLS."""
-    lab, secret = passivekey_lab, secrets.token_hex(16)
-    client = f"client lab {{\nipaddr = 10.83.0.0/24\nsecret = {secret}\nrequire_message_authenticator = yes\nlimit_proxy_state = yes\n}}\n"
-    for name, content in (("clients.conf", client), ("bearer.conf", f'passivekey_bearer = "{service.secrets["radius"]}"\n')):
-        lab.run("pk1", "sh", "-c", f"umask 077; mkdir -p {RADDB}; cat > {RADDB}/{name}", stdin=content)
-    config = (EXAMPLES / "radiusd.conf").read_text()
-    for default, ours in (
-        ("https://passivekey.corp.example:8443", service.origin),
-        ("reject_delay = 1", "reject_delay = 0"),
-    ):
-        assert default in config
-        config = config.replace(default, ours)
-    number = lab.run("pk1", "sh", "-c", BEGIN, stdin=config).stdout.strip()
-    found = Gateway(lab.status["hosts"]["pk1"]["address"], secret.encode())
-    for _try in range(50):
-        if lab.run("pk1", "sh", "-c", "ss -uln | grep -q :1812", check=False).returncode == 0:
-            break
-        time.sleep(0.1)
-    yield found
-    lab.run("pk1", "kill", number)
+    with radius_server(passivekey_lab, service) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

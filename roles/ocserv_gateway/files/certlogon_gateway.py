@@ -5,6 +5,7 @@ certlogon-gateway tick       what the timer does every minute: fetch what is due
 certlogon-gateway refresh    fetch now; --serial S: this serial number must be on a CRL, --user U: this user's sessions are ended
 certlogon-gateway apply      have ocserv run with the configuration and certificate that are in place
 certlogon-gateway status     tell, change nothing
+certlogon-gateway radius     ask each RADIUS server for a user that there is not, and tell which answer
 Further: --check says what would be done; --config FILE (default /etc/ocserv/certlogon/gateway.json), or the JSON itself.
 
 ocserv (1.1.6 and 1.3.0) takes a CRL that has expired, or that another CA of the same name signed, for a good one; a CRL file that is
@@ -41,6 +42,7 @@ from pathlib import Path
 from typing import Any
 
 import certlogon_crl as crls
+import certlogon_radius as radius
 
 crls.PROGRAM = "certlogon-gateway"
 log = crls.log
@@ -287,7 +289,7 @@ class Server:
 
     def ready(self) -> bool:
         """Whether the role has come so far: the configuration is its own, no package's, and there is a certificate."""
-        ours = self.config.exists() and f"{self.settings['folder']}/trust.pem" in self.config.read_text()
+        ours = self.config.exists() and "certlogon-gateway" in self.config.read_text()
         return ours and (self.certificate / "cert.pem").exists()
 
     def pid(self) -> int:
@@ -324,9 +326,14 @@ class Server:
     def digests(self) -> tuple[str, str]:
         lines = self.config.read_text().splitlines(keepends=True)
         further = [self.certificate / "cert.pem", *sorted(Path(self.settings["groups"]).glob("*"))]
-        start = "".join(line for line in lines if START_ONLY.match(line))
+        start = "".join(line for line in lines if START_ONLY.match(line)) + self.radius_client()
         whole = "".join(lines) + "".join(f"{path.name}\0{path.read_text()}" for path in further if path.is_file())
         return hashlib.sha256(start.encode()).hexdigest(), hashlib.sha256(whole.encode()).hexdigest()
+
+    def radius_client(self) -> str:
+        """radcli's configuration, which is read at the start too; the secrets, in another file, are read for each request."""
+        path = Path(self.settings.get("radius") or "/nonexistent", "radiusclient.conf")
+        return path.read_text() if path.exists() else ""
 
     def applied(self, pid: int) -> tuple[str, str]:
         """The digests with which the running server was last started or reloaded; those of now if it was started after the last change."""
@@ -440,6 +447,64 @@ class Server:
         return cut
 
 
+class Relay:
+    """The process that signs what ocserv asks RADIUS servers; there is none without RADIUS."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings = settings
+        self.folder = settings.get("radius") or ""
+
+    def running(self) -> tuple[int, str]:
+        """The process (0: none) and the digest of what it was started with."""
+        try:
+            pid, digest = Path(radius.PID_FILE).read_text().split()
+            return (int(pid), digest) if "certlogon_radius" in Path(f"/proc/{pid}/cmdline").read_text() else (0, "")
+        except (OSError, ValueError):
+            return 0, ""
+
+    def needed(self) -> str:
+        """start, restart, stop or nothing."""
+        pid, digest = self.running()
+        if not self.folder:
+            return "stop" if pid else ""
+        if not pid:
+            return "start"
+        return "restart" if digest != radius.digest(Path(self.folder)) else ""
+
+    def do(self, action: str) -> str:
+        """Returns what went wrong."""
+        if self.settings["systemd"]:
+            done = subprocess.run(["systemctl", action, "certlogon-radius"], capture_output=True, text=True, check=False)
+            if done.returncode:
+                return done.stderr.strip()
+        else:
+            if action in ("stop", "restart"):
+                self.stop()
+            if action in ("start", "restart"):
+                self.start()
+        for _time in range(50):
+            if not self.needed():
+                return ""
+            time.sleep(0.1)
+        where = "journalctl -u certlogon-radius" if self.settings["systemd"] else self.settings["log"]
+        return f"the relay to the RADIUS servers does not {'end' if action == 'stop' else 'run'}; see {where}"
+
+    def start(self) -> None:
+        command = [sys.executable, radius.PROGRAM, self.folder]
+        with Path(self.settings["log"]).open("ab") as output:
+            os.fchmod(output.fileno(), 0o640)
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/")
+
+    def stop(self) -> None:
+        pid, _digest = self.running()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        for _time in range(50):
+            if not self.running()[0]:
+                return
+            time.sleep(0.1)
+
+
 # ---- the whole
 
 
@@ -476,7 +541,7 @@ def remembered(files: Files) -> dict[str, dict[str, Any]]:
 
 def run(settings: dict[str, Any], options: argparse.Namespace) -> tuple[int, dict[str, Any]]:
     folder, now, write = Path(settings["folder"]), datetime.now(timezone.utc), not options.check and options.command != "status"
-    files, server = Files(folder), Server(settings)
+    files, server, relay = Files(folder), Server(settings), Relay(settings)
     before = remembered(files)
     fetching = options.command in ("tick", "refresh")
     interrupted = (folder / UNPROVEN).exists()
@@ -499,15 +564,16 @@ def run(settings: dict[str, Any], options: argparse.Namespace) -> tuple[int, dic
     if missing:
         code = 2
         log(f"on no CRL that this gateway uses: {', '.join(missing)}")
-    outcome: dict[str, Any] = {"sessions_ended": [], "sessions_cut": [], "service": "", "wrong": ""}
+    outcome: dict[str, Any] = {"sessions_ended": [], "sessions_cut": [], "service": "", "relay": "", "wrong": ""}
     if server.ready():
         closed = settings["without_crl"] == "stop" and not wanted["trust.pem"]
-        action = server.needed(closed) if options.command != "status" else ""
+        action, relaying = (server.needed(closed), relay.needed()) if options.command != "status" else ("", "")
         if options.command == "refresh" and action in ("reload", "restart"):  # the role has not finished yet, or did not come so far
-            action = ""
-        outcome["service"] = action
+            action = relaying = ""
+        outcome |= {"service": action, "relay": relaying}
         if write:
-            wrong = server.do(action) if action else ""
+            wrong = relay.do(relaying) if relaying else ""
+            wrong = (server.do(action) if action else "") or wrong
             if not action and {"trust.pem", "crl.pem"} & set(stale) and server.pid() and not server.tested():
                 server.reload()
             if lost or (settings["prove_again"] and (interrupted or any(one.get("grown") for one in results))):
@@ -518,7 +584,7 @@ def run(settings: dict[str, Any], options: argparse.Namespace) -> tuple[int, dic
             if wrong:
                 log(wrong)
                 code, outcome["wrong"] = 2, wrong
-        changes += [f"ocserv: {action}"] if action else []
+        changes += [f"{what}: {done}" for what, done in (("RADIUS relay", relaying), ("ocserv", action)) if done]
     changes += [f"session of {user}" for user in outcome["sessions_ended"]]
     shown = [{name: value for name, value in one.items() if name not in ("serials", "pem", "grown")} for one in results]
     report = {
@@ -544,6 +610,15 @@ def not_only_stale(pem: str, settings: dict[str, Any], results: list[dict[str, A
     return now is None or str(now["problem"]).startswith("it is revoked")
 
 
+def servers_asked(settings: dict[str, Any]) -> int:
+    found = radius.probe(Path(settings["radius"])) if settings.get("radius") else []
+    for one in found:
+        if one["problem"]:
+            log(f"RADIUS server {one['server']}: {one['problem']}")
+    print(json.dumps(found))
+    return 2 if any(one["problem"] for one in found) else 0
+
+
 @contextlib.contextmanager
 def locked(folder: Path, wait: bool) -> Iterator[bool]:
     """One at a time; whether it is ours."""
@@ -558,7 +633,7 @@ def locked(folder: Path, wait: bool) -> Iterator[bool]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Keep an ocserv gateway closed to whom the CRLs do not vouch for.")
-    parser.add_argument("command", choices=["tick", "refresh", "apply", "status"])
+    parser.add_argument("command", choices=["tick", "refresh", "apply", "status", "radius"])
     parser.add_argument("--check", action="store_true", help="say what would be done")
     parser.add_argument("--serial", action="append", default=[], help="must be on a CRL now")
     parser.add_argument("--user", action="append", default=[], help="end this user's sessions")
@@ -573,6 +648,8 @@ def main() -> int:
     except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
         log(f"{given[:80]}: {error!r}")
         return 3
+    if options.command == "radius":
+        return servers_asked(settings)
     if options.check or options.command == "status":
         code, report = run(settings, options)
     else:

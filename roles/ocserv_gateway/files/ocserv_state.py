@@ -153,6 +153,7 @@ def read(options: dict[str, Any]) -> dict[str, Any]:
             if not Path(path).is_dir() or Path(path).stat().st_mode & 0o7777 != int(mode, 8)
         ],
         "groups": sorted(str(path) for path in (folder / "groups").glob("*")),
+        "radius": (folder / "radius").is_dir(),
         "settings": text_of(f"{folder}/gateway.json"),
     }
     if "openssl" in missing:

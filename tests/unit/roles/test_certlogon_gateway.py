@@ -42,6 +42,7 @@ def load(path: Path, name: str) -> Any:
 
 load(SHARED / "certlogon_crl.py", "certlogon_crl")
 load(SHARED / "domain_controller_state.py", "domain_controller_state")
+load(ROLES / "ocserv_gateway/files/certlogon_radius.py", "certlogon_radius")
 keeper = load(ROLES / "ocserv_gateway/files/certlogon_gateway.py", "certlogon_gateway")
 state = load(ROLES / "ocserv_gateway/files/ocserv_state.py", "ocserv_state")
 
