@@ -57,6 +57,14 @@ class Desk:
         asked = {"url": url, "ca_file": CA, "timeout": timeout, "extension": extension, "cookie": cookie}
         return page_of(self.run("python3", "-c", GUEST.read_text(), stdin=json.dumps(asked), check=False))
 
+    def hotkey(self) -> dict[str, str]:
+        """What the hotkey's helper typed into a terminal and into a browser's field: `terminal`, `browser`, `said`, `screenshot`."""
+        done = self.run("python3", "-c", (JUDGES / "hotkey_on_client1.py").read_text(), check=False)
+        if done.returncode:
+            raise LabError(f"the hotkey on {CLIENT}: {(done.stderr or done.stdout).strip()[-2000:]}")
+        answer: dict[str, str] = json.loads(done.stdout)
+        return answer
+
     def log_off(self) -> None:
         """The desktop ends; the logon then closes its session, and all in it is gone."""
         self.lab.run(CLIENT, "sh", "-c", LOG_OFF, "sh", str(self.pid), check=False)

@@ -6,13 +6,18 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import secrets
 import subprocess
+import sys
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_pem_private_key, pkcs12
 
 from ansible_collections.certlogon.core.tests.integration.passivekey_lab import (
     CHALLENGE,
@@ -22,7 +27,7 @@ from ansible_collections.certlogon.core.tests.integration.passivekey_lab import 
     Gateway,
     server_certificate,
 )
-from lab import workstation
+from lab import tunnels, workstation
 from lab.tunnels import CLIENT
 
 ROOT = Path(__file__).parents[2]
@@ -242,3 +247,69 @@ REGISTER = f"""\
 passivekey-agent register --browser chromium --system --program /usr/local/bin/passivekey-native-host
 passivekey-agent extension --browser chromium --into {EXTENSION} --site {SITE} --site {OTHER_SITE}
 """
+
+
+# ---- gateways, by their roles
+
+URLS = {"gw1": "https://gw.corp.example", "vpn1": "https://vpn.corp.example"}
+LOGS = {"gw1": "cat /var/log/ocserv.log", "vpn1": "cat /var/lib/connect_secure/log/*.log"}
+
+
+def gateway(lab: Any, host: str) -> tunnels.Gateway:
+    return tunnels.Gateway(URLS[host], log=lambda: str(lab.run(host, "sh", "-c", LOGS[host], check=False).stdout))
+
+
+def gateways(lab: Any, server: Server, folder: Path) -> None:
+    """The playbook `site` for both, with password and code and no card."""
+    hosts = lab.status["hosts"]
+    common = {
+        "vpn_gateway_sign_in": "radius",
+        "vpn_gateway_radius_servers": [{"address": hosts[PK1]["address"], "secret": server.secrets["radius-client"]}],
+        "vpn_gateway_radius_timeout": 5,
+    }
+    gw1 = {
+        **over_ssh(hosts["gw1"], folder),
+        **common,
+        **device_certificate(lab, folder, "gw.corp.example"),
+        "vpn_gateway_address_pool": hosts["gw1"]["pool"],
+        "vpn_gateway_networks": ["10.84.0.0/24"],
+        "ocserv_settings": {"max-ban-score": 0},
+    }
+    play(folder, {"vpn_gateways": {"hosts": {"gw1.corp.example": gw1}}})
+
+
+def over_ssh(host: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    return {
+        "ansible_host": host["address"],
+        "ansible_user": "root",
+        "ansible_ssh_private_key_file": host["ssh_key"],
+        "ansible_ssh_common_args": f"-o UserKnownHostsFile={host['ssh_known_hosts']} -o StrictHostKeyChecking=yes",
+        "ansible_control_path_dir": str(folder / "ssh"),
+        "ansible_python_interpreter": "/usr/bin/python3",
+        "ansible_pipelining": True,
+    }
+
+
+def device_certificate(lab: Any, folder: Path, name: str) -> dict[str, Any]:
+    """A certificate that was made elsewhere, as variables of a gateway."""
+    chain, key = server_certificate(lab.files, folder, name)
+    first, *rest = x509.load_pem_x509_certificates(chain.read_bytes())
+    packed, opening = folder / f"{name}.p12", secrets.token_hex(8)
+    private = load_pem_private_key(key.read_bytes(), None)
+    content = pkcs12.serialize_key_and_certificates(name.encode(), private, first, rest, BestAvailableEncryption(opening.encode()))
+    packed.write_bytes(content)
+    given = {"pkcs12_path": str(packed), "pkcs12_passphrase": opening}
+    return {"vpn_gateway_server_names": [name], "vpn_gateway_device_certificate": given}
+
+
+def play(folder: Path, groups: Mapping[str, Any]) -> str:
+    """The playbook `site`; its output."""
+    inventory = folder / "hosts.yml"
+    inventory.touch(mode=0o600)
+    inventory.write_text(json.dumps(groups))
+    line = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory), "certlogon.core.site"]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "CERTLOGON_ENROLLMENT"))}
+    environment = kept | {"ANSIBLE_HOME": str(folder / "ansible"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_RETRY_FILES_ENABLED": "0"}
+    done = subprocess.run(line, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
+    return done.stdout

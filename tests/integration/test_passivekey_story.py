@@ -6,6 +6,7 @@ Nothing is mocked but the desktop's display. Needs a lab `--with vpn --with pass
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 pytest.importorskip("joserfc", reason="joserfc is not installed")
 pytest.importorskip("sqlalchemy", reason="SQLAlchemy is not installed")
@@ -30,22 +32,27 @@ from ansible_collections.certlogon.core.tests.integration import passivekey_stor
 from ansible_collections.certlogon.core.tests.integration.passivekey_lab import (
     ACCEPT,
     CHALLENGE,
+    HOST,
     REJECT,
     REPLY_MESSAGE,
     STATE,
     Domain,
+    Service,
     Workstation,
 )
 from ansible_collections.certlogon.core.tests.integration.passivekey_story_lab import COOKIE, OTHER_SITE, SESSION, SITE, Server
 from lab import workstation
 from lab.browser import Page
-from lab.tunnels import CLIENT
+from lab.tunnels import CLIENT, Tunnel, try_tunnel
 from lab.workstation import Desk
 from passivekey.agent import enrollment, state
 from passivekey.agent.client import Server as Client
 from passivekey.agent.client import ServerError
 from passivekey.agent.secret_store import FileStore
 from passivekey.protocol import messages
+from tests.unit.passivekey.test_databases import postgresql
+
+__all__ = ["postgresql"]
 
 PEOPLE = ("anna", "bert", "cara", "dora", "eric", "finn")
 ENROLMENT = 20.0
@@ -167,6 +174,44 @@ def test_a_browser_without_the_extension_is_refused(story: Story, screenshots: P
     assert "401" in page.text and "Welcome" not in page.text
 
 
+# ---- c. the tunnels
+
+
+@pytest.fixture(scope="module")
+def gateways(story: Story) -> None:
+    """gw1 by its role, behind RADIUS."""
+    story_lab.gateways(story.lab, story.server, story.folder)
+
+
+@pytest.mark.usefixtures("gateways")
+@pytest.mark.parametrize(("host", "name"), [("gw1", "anna")])
+def test_password_and_code_open_a_tunnel(story: Story, host: str, name: str) -> None:
+    desk, password = story.desk(name), story.password(name)
+    code = code_of(desk)
+    gateway = story_lab.gateway(story.lab, host)
+
+    def attempt(code: str, password: str = password) -> Tunnel:
+        return try_tunnel(story.lab, gateway, None, user=f"pk.{name}", stdin=f"{password}\n{code}\n")
+
+    tunnel = attempt(code)
+    assert tunnel.up and tunnel.page == story.lab.status["hosts"]["inner1"]["text"], tunnel.words + tunnel.gateway_log
+    assert "Enter your PassiveKey code" in tunnel.words
+    for refused in (attempt(code), attempt("000000"), attempt(story.device(name).code(), "wrong")):
+        assert not refused.up and "failed" in refused.words.lower(), refused.words
+
+
+# ---- d. the hotkey
+
+
+def test_the_hotkey_types_a_code_that_is_good(story: Story, screenshots: Path) -> None:
+    """Into a terminal and into a page of a browser; its device is the one that came at the logon."""
+    typed = story.desk("finn").hotkey()
+    (screenshots / "passivekey-hotkey.png").write_bytes(base64.b64decode(typed["screenshot"]))
+    assert re.fullmatch(r"\d{6}", typed["terminal"]) and re.fullmatch(r"\d{6}", typed["browser"]), typed
+    assert not typed["said"]
+    assert story.server.log_in("pk.finn", story.password("finn"), typed["browser"]) == ACCEPT
+
+
 # ---- e. who is refused
 
 
@@ -232,7 +277,7 @@ def test_who_enrolls_is_who_signed_in(story: Story) -> None:
     client = Workstation(story.server)  # type: ignore[arg-type]
     words = client.words()
     assert "Administrator" in x509.load_der_x509_csr(messages.octets(words["csr"])).subject.rfc4514_string()
-    answer = client.server.enroll(words, lambda: ("pk.cara", story.password("cara")))
+    answer = client.server.enroll(words, lambda: ("pk.cara", story.password("cara")), lambda _wanted: None)
     certificate = x509.load_der_x509_certificate(messages.octets(answer["certificate"]))
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert certificate.subject.rfc4514_string() == f"CN={answer['device']}"
@@ -372,3 +417,66 @@ def test_killed_at_every_step(story: Story, monkeypatch: pytest.MonkeyPatch) -> 
     content = make().load()
     assert content is not None
     assert story.server.log_in("pk.eric", story.password("eric"), enrollment.code(content)[0]) == ACCEPT
+
+
+# ---- f. the database in life
+
+
+def test_the_core_of_it_on_postgresql(story: Story, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same server with PostgreSQL: a ticket enrolls, cookie and code are good once, and nothing after a revocation."""
+    url = request.getfixturevalue("postgresql")
+    domain, server = story.domain, OnPostgresql(story.folder / "postgresql", story.lab.files["ca_bundle"], url=url)
+    server.folder.mkdir()
+    domain.service("pk.control", HOST)
+    keytab, group = domain.keytab(f"HTTP/{HOST}"), domain.sid("PK Users")
+    server.prepare(story.lab.files, story.lab.account("svc-vpn"), keytab, group).start()
+    try:
+        monkeypatch.setenv("KRB5CCNAME", domain.ticket("pk.anna", story.folder))
+        pc = Workstation(server).enroll()
+        cookie, code = pc.cookie(), pc.code()
+        assert server.check(cookie) == 204 and server.check(cookie) == 401
+        assert [server.radius(story.password("anna"), each) for each in (code, code, pc.code("enrollment"))] == [200, 401, 401]
+        server.run("revoke", "--device", pc.device)
+        assert server.check(pc.cookie(at=30)) == 401 and server.radius(story.password("anna"), pc.code(at=30)) == 401
+        with pytest.raises(ServerError, match="no-such-device"):
+            pc.proved("status")
+    finally:
+        server.stop()
+
+
+@dataclass
+class OnPostgresql(Service):
+    url: str = ""
+
+    def write(self, name: str, content: bytes) -> None:
+        super().write(name, re.sub(rb'"sqlite:.*"', f'"{self.url}"'.encode(), content) if name == "server.toml" else content)
+
+    def check(self, cookie: str) -> int:
+        headers = {"Cookie": f"{COOKIE}={cookie}", "X-Passivekey-Site": SITE, "Authorization": f"Bearer {self.secrets['site']}"}
+        return requests.get(f"{self.origin}/v1/check", headers=headers, verify=self.ca, timeout=10).status_code
+
+    def radius(self, password: str, code: str) -> int:
+        def ask(password: str, state: str = "") -> requests.Response:
+            words = {"username": "pk.anna", "password": password, "state": state, "source": "203.0.113.9", "nas": "test"}
+            headers = {"Authorization": f"Bearer {self.secrets['radius']}"}
+            return requests.post(f"{self.origin}/v1/radius", json=words, headers=headers, verify=self.ca, timeout=10)
+
+        return ask(code, ask(password).json()["reply:State"]).status_code
+
+
+# ---- revoked: the last, for it ends what the others stand on
+
+
+def test_a_revoked_device_is_out_at_once(story: Story) -> None:
+    """With the cookie and the session that the browser still has, and with the next code; the next logon enrolls another."""
+    desk, server, session = story.desk("anna"), story.server, {SESSION: story.pages["anna"].cookies[SESSION]}
+    [device] = {enrolled(desk)}
+    assert server.fetch(session).status == 200
+    cookie, code = cookie_of(desk), code_of(desk)
+    server.run("revoke", "--device", device, "--reason", "stolen")
+    assert server.fetch(session).status == 401
+    assert server.fetch({COOKIE: cookie}).status == 401
+    assert story.refused("anna", code)
+    assert device not in server.active("pk.anna")
+    desk.run("passivekey-agent", "enroll")
+    assert enrolled(desk) != device and server.fetch({COOKIE: cookie_of(desk)}).status == 200
