@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from ansible.module_utils.parsing.convert_bool import boolean
+
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure import gateway
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.trusted_client_cas import DELEGATE
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.whole_appliance import WholeAppliance
@@ -24,10 +26,12 @@ class ActionModule(ConnectSecureAction):
     resource = WholeAppliance()
 
     def _arguments(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of the task, and for the others the variables that `variables` names: what is no template in them costs nothing."""
-        named = self._task.args.get("variables")
-        found = self._looked_up(named, task_vars) if isinstance(named, Mapping) else {}
-        return gateway.expanded({**found, **self._task.args})
+        """Those of the task, and for the others the variables that it names: what is no template in them costs nothing."""
+        given = self._task.args
+        named = given.get("variables")
+        found = self._looked_up(gateway.ROLE, task_vars) if boolean(given.get("role_variables"), strict=False) else {}
+        found |= self._looked_up(named, task_vars) if isinstance(named, Mapping) else {}
+        return gateway.expanded({**found, **given})
 
     def _looked_up(self, named: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}

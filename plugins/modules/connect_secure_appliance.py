@@ -158,6 +158,12 @@ options:
       - This is for many appliances. In C(realms={{ my_realms }}) Ansible compiles a template for each appliance. A variable that is named
         here is used as it is, and what is no template in it costs nothing.
     type: dict
+  role_variables:
+    description:
+      - Whether options are taken from the variables of the role C(connect_secure_gateway), which is what its task does. What the task
+        itself gives comes first, then O(variables).
+    type: bool
+    default: false
   method:
     description:
       - V(web_enrollment) has requests signed by the web enrolment of AD CS at O(url). V(file) puts them into files, for a person to carry.

@@ -44,6 +44,40 @@ OPTIONS: dict[str, Any] = {
 _CHALLENGE = {"name": "Ask what the server asks", "response": "challenge", "action": "show_generic_login"}
 """The appliance shows a RADIUS server's question only by such a rule."""
 
+ROLE: dict[str, Any] = {
+    "gateway": {
+        "server_names": "vpn_gateway_server_names",
+        "device_certificate": "vpn_gateway_device_certificate",
+        "external_ports": "connect_secure_external_ports",
+        "users_address": "connect_secure_users_address",
+        "anchor_path": "connect_secure_anchor_path",
+        "crl_download_frequency": "vpn_gateway_crl_download_frequency",
+        "certificate_server": "connect_secure_certificate_server",
+        "user_name_template": "vpn_gateway_user_name_template",
+        "user_realm": "connect_secure_user_realm",
+        "user_roles": "connect_secure_user_roles",
+    },
+    "device_certificates": "connect_secure_device_certificates",
+    "method": "certlogon_enrollment_method",
+    "url": "certlogon_enrollment_url",
+    "enrollment_username": "certlogon_enrollment_username",
+    "enrollment_password": "certlogon_enrollment_password",
+    "enrollment_auth": "certlogon_enrollment_auth",
+    "enrollment_ca_path": "certlogon_enrollment_ca_path",
+    "template": "connect_secure_certificate_template",
+    "folder": "connect_secure_requests",
+    "trusted_client_cas": "vpn_gateway_trusted_client_cas",
+    "cdp_check": "connect_secure_cdp_check",
+    "cdp_required": "connect_secure_cdp_required",
+    "expected_certificates": "__connect_secure_expected",
+    "auth_servers": "connect_secure_auth_servers",
+    "realms": "connect_secure_realms",
+    "sign_in_policies": "connect_secure_sign_in_policies",
+}
+"""The variables of role connect_secure_gateway that options are taken from. Here and not in its tasks, which are templates, and are sent
+back with each result: with many appliances that takes as long as two requests to each.
+"""
+
 
 def expanded(arguments: Mapping[str, Any]) -> Words:
     """The task's arguments with the parts that `gateway` stands for; where it is not well formed, as they are, for they are checked yet.

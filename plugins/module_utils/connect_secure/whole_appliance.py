@@ -76,6 +76,7 @@ class WholeAppliance:
             "gateway": {"type": "dict", "options": gateway.OPTIONS},
             "parts": {"type": "list", "elements": "str", "choices": list(PARTS)},
             "variables": {"type": "dict"},
+            "role_variables": {"type": "bool", "default": False},
             **cls.extra,
         }
 

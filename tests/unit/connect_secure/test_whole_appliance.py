@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import requests
+import yaml
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs12
@@ -247,6 +248,24 @@ def test_variables_stand_for_options(site: Site) -> None:
     other = {"gateway": {"server_names": ["other.corp.example"]}, "parts": ["sign_in_policies"]}
     made = site.run(host_vars=values, variables=names, **other)["changes"]
     assert made[0]["name"] == "other.corp.example/", "what the task gives comes first"
+
+
+def test_the_variables_of_the_role_stand_for_options(site: Site) -> None:
+    words = site.words
+    values = {"vpn_gateway_server_names": [NAME], "vpn_gateway_device_certificate": words["gateway"]["device_certificate"]}
+    values |= {"vpn_gateway_trusted_client_cas": words["trusted_client_cas"], "connect_secure_requests": words["folder"]}
+    values |= {"connect_secure_cdp_check": "skip", "connect_secure_anchor_path": "", "__connect_secure_expected": ["/nowhere"]}
+    done = site.run(host_vars=values, role_variables="yes")
+    assert not done.get("failed"), done
+    assert site.run(**words)["changed"] is False
+    assert "gateway" in site.run(host_vars=values)["msg"], "nothing is taken from them unasked"
+
+
+def test_the_variables_of_the_role_are_those_that_it_documents() -> None:
+    specification = yaml.safe_load((Path(__file__).parents[3] / "roles/connect_secure_gateway/meta/argument_specs.yml").read_text())
+    named = {name for value in gateway.ROLE.values() for name in (value.values() if isinstance(value, dict) else [value])}
+    assert named - set(specification["argument_specs"]["main"]["options"]) == {"__connect_secure_expected"}
+    assert set(gateway.ROLE["gateway"]) <= set(gateway.OPTIONS) and set(gateway.ROLE) <= set(ActionModule.argument_spec())
 
 
 def test_an_imported_file_is_not_opened_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
