@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lab import ca_host, domain, processes, root, settings, ssh, vpn_hosts
+from lab import ca_host, domain, passivekey_host, processes, root, settings, ssh, vpn_hosts
 from lab.errors import LabError
 from lab.processes import Keeper, Process
 from lab.progress import Progress
@@ -105,7 +105,11 @@ class Lab:
 
                     hosts |= vpn_hosts.start(progress, boot, self.folder)
                 if passivekey:
-                    hosts["pk1"] = self.start_passivekey(progress, keeper.process, [*own, root.path()])
+
+                    def boot_pk1() -> Process:
+                        return self.boot(keeper.process, "pk1", [*own, root.path()], [domain.DC1.address])
+
+                    hosts["pk1"] = passivekey_host.start(progress, boot_pk1, hosts["dc1"], self.folder)
                 if ca:
                     hosts["ca1"] = self.start_ca(progress, keeper.process, snapshot, hosts["dc1"])
                 self.record_file.write_text(
@@ -152,13 +156,6 @@ class Lab:
             ca_host.prepare(self.folder / "hosts/ca1/upper", snapshot / "ca1", json.loads((self.folder / "accounts.json").read_text()))
             host = self.boot(keeper, "ca1", [root.path()], [domain.DC1.address])
             ca_host.start(host, self.log("ca1"))
-        return host
-
-    def start_passivekey(self, progress: Progress, keeper: Process, lower: Sequence[Path]) -> Process:
-        with progress.step("pk1: SSH for Ansible"):
-            host = self.boot(keeper, "pk1", lower, [domain.DC1.address])
-            ssh.prepare(host, settings.HOSTS["pk1"], self.folder / "ssh-pk1")
-            ssh.start(host, self.log("pk1-ssh"))
         return host
 
     def boot(self, keeper: Process, name: str, lower: Sequence[Path], resolvers: list[str]) -> Process:
@@ -305,7 +302,7 @@ class Lab:
         if name in settings.VPN_HOSTS:
             status |= vpn_hosts.status(name, process, self.folder)
         if name == "pk1":
-            status |= ssh.files(self.folder / "ssh-pk1")
+            status |= passivekey_host.status(self.folder)
         if name == "ca1":
             status |= {"service": ca_host.runs(process), "winrm_port": settings.WINRM_PORT, "log": str(self.log(name))}
         if name in settings.DOMAIN_CONTROLLERS:

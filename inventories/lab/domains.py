@@ -94,7 +94,8 @@ def cards_in_readers(status: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def passivekey_server(host: dict[str, Any], hosts: dict[str, Any]) -> dict[str, Any]:
     """pk1 by SSH, with what its administrator has ready."""
     known = host["passivekey"]
-    asking = [{"name": name, "address": hosts[name]["address"], "secret": secret} for name, secret in known["radius_secrets"].items() if name in hosts]
+    gateways = [(name, secret) for name, secret in known["radius_secrets"].items() if name in hosts]
+    asking = [{"name": name, "address": hosts[name]["address"], "secret": secret} for name, secret in gateways]
     return over_ssh(host, host) | {"certlogon_lab_passivekey": known, "passivekey_server_radius_clients": asking}
 
 
