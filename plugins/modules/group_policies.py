@@ -365,6 +365,135 @@ options:
             type: str
             choices: [present, not_configured]
             default: present
+      file_preferences:
+        description:
+          - Files that Group Policy preferences copy to computers (C(Machine\Preferences\Files\Files.xml), [MS-GPPREF] 2.2.1.6).
+          - Items with filters and the like cannot be said here; a file with such items is returned raw in O(config[].files).
+        type: list
+        elements: dict
+        suboptions:
+          target:
+            description:
+              - The file's whole path on the computer (C(targetPath)), such as V(%ProgramFilesDir%\Corp\agent.exe). Folders are made.
+            type: str
+            required: true
+          source:
+            description:
+              - Where computers copy it from (C(fromPath)), such as V(\\corp.example\NETLOGON\agent.exe). They must be able to read it.
+              - Required unless it is deleted.
+            type: str
+          read_only:
+            description: Whether it gets that attribute (C(readOnly)).
+            type: bool
+            default: false
+          hidden:
+            description: Whether it gets that attribute.
+            type: bool
+            default: false
+          action:
+            description:
+              - What the client does with it each time the policy is applied (C(action)).
+              - Computed, V(replace) with O(config[].file_preferences[].remove_when_unapplied), else V(update).
+            type: str
+            choices: [create, replace, update, delete]
+          remove_when_unapplied:
+            description:
+              - Whether the client takes it away again once the policy applies no longer, as when it is deleted (C(removePolicy)).
+              - Needs O(config[].file_preferences[].action=replace).
+            type: bool
+            default: false
+          state:
+            description: V(not_configured) removes the item from the policy.
+            type: str
+            choices: [present, not_configured]
+            default: present
+      registry_preferences:
+        description:
+          - Registry values that Group Policy preferences write (C(Machine\Preferences\Registry\Registry.xml), [MS-GPPREF] 2.2.1).
+          - Unlike O(config[].registry), they may lie anywhere and still be taken away again.
+        type: list
+        elements: dict
+        suboptions:
+          hive:
+            description: The hive.
+            type: str
+            choices: [HKEY_LOCAL_MACHINE, HKEY_CURRENT_USER, HKEY_CLASSES_ROOT, HKEY_USERS, HKEY_CURRENT_CONFIG]
+            default: HKEY_LOCAL_MACHINE
+          key:
+            description: The key below the hive.
+            type: str
+            required: true
+          value:
+            description: The value's name. Empty is the key's default value.
+            type: str
+            default: ""
+          type:
+            description: The value's type.
+            type: str
+            choices: [string, expandstring, dword]
+            default: string
+          data:
+            description: Its data; of a C(dword), the number.
+            type: str
+          action:
+            description:
+              - What the client does with it each time the policy is applied (C(action)).
+              - Computed, V(replace) with O(config[].registry_preferences[].remove_when_unapplied), else V(update).
+            type: str
+            choices: [create, replace, update, delete]
+          remove_when_unapplied:
+            description:
+              - Whether the client takes it away again once the policy applies no longer, as when it is deleted (C(removePolicy)).
+              - Needs O(config[].registry_preferences[].action=replace).
+            type: bool
+            default: false
+          state:
+            description: V(not_configured) removes the item from the policy.
+            type: str
+            choices: [present, not_configured]
+            default: present
+      task_preferences:
+        description:
+          - Programs that are started at each logon, as scheduled tasks
+            (C(Machine\Preferences\ScheduledTasks\ScheduledTasks.xml), C(TaskV2), [MS-GPPREF] 2.2.1.18.3).
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description: The task's name.
+            type: str
+            required: true
+          command:
+            description: The program. Required unless the task is deleted.
+            type: str
+          arguments:
+            description: Its arguments.
+            type: str
+          description:
+            description: What the task is for.
+            type: str
+          run_as:
+            description: V(users) runs it as each user who logs on, without further rights; V(system) as the computer.
+            type: str
+            choices: [users, system]
+            default: users
+          action:
+            description:
+              - What the client does with it each time the policy is applied (C(action)).
+              - Computed, V(replace) with O(config[].task_preferences[].remove_when_unapplied), else V(update).
+            type: str
+            choices: [create, replace, update, delete]
+          remove_when_unapplied:
+            description:
+              - Whether the client takes it away again once the policy applies no longer, as when it is deleted (C(removePolicy)).
+              - Needs O(config[].task_preferences[].action=replace).
+            type: bool
+            default: false
+          state:
+            description: V(not_configured) removes the item from the policy.
+            type: str
+            choices: [present, not_configured]
+            default: present
       security_template:
         description:
           - Other sections of the security template, raw (C(GptTmpl.inf), [MS-GPSB] 2.2). A section that is named has exactly these lines;
@@ -417,9 +546,9 @@ options:
   state:
     description:
       - V(merged) sets what O(config) names and keeps the rest of each policy.
-      - V(replaced) makes services, security options, registry, certificates, autoenrolment, service preferences, status, WMI filter and
-        links exactly what O(config) says, options left out meaning none. Permissions, raw sections, files and extensions that are not
-        named stay.
+      - V(replaced) makes services, security options, registry, certificates, autoenrolment, preferences that have options, status, WMI
+        filter and links exactly what O(config) says, options left out meaning none. Permissions, raw sections, files and extensions that
+        are not named stay.
       - V(deleted) removes the named policies, their links first (of sites, too), then the directory object, then the folder in SYSVOL.
       - V(gathered) returns the policies named in O(config), or all, as O(config) accepts them.
       - V(rendered) returns what O(config) asks for in canonical form without asking any server.

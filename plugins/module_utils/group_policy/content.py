@@ -14,7 +14,7 @@ import datetime
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -27,6 +27,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.errors import Forma
 from ansible_collections.certlogon.core.plugins.module_utils.group_policy import (
     certificate_blob,
     extensions,
+    preference_items,
     preferences,
     registry_pol,
     security_template,
@@ -40,8 +41,8 @@ COMPUTER_REGISTRY = "Machine\\Registry.pol"
 USER_REGISTRY = "User\\Registry.pol"
 SECURITY = "Machine\\Microsoft\\Windows NT\\SecEdit\\GptTmpl.inf"
 SERVICES = "Machine\\Preferences\\Services\\Services.xml"
-KNOWN = (COMPUTER_REGISTRY, USER_REGISTRY, SECURITY, SERVICES)
-"""The files that have words, relative to the policy's folder ([MS-GPREG] 2.2.1, [MS-GPSB] 2.2, [MS-GPPREF] 2.2.1.19)."""
+KNOWN = (COMPUTER_REGISTRY, USER_REGISTRY, SECURITY, SERVICES, *(kind.path for kind in preference_items.KINDS))
+"""The files that have words, relative to the policy's folder ([MS-GPREG] 2.2.1, [MS-GPSB] 2.2, [MS-GPPREF] 2.2)."""
 
 GPT_INI = "GPT.INI"
 
@@ -166,6 +167,7 @@ OPTIONS: dict[str, Any] = {
             "state": {"type": "str", "choices": ["present", "not_configured"], "default": "present"},
         },
     },
+    **{name: {"type": "list", "elements": "dict", "options": options} for name, options in preference_items.OPTIONS.items()},
     "security_template": {
         "type": "list",
         "elements": "dict",
@@ -231,6 +233,9 @@ class Wanted:
     certificates: Mapping[str, Sequence[Certificate]] = field(default_factory=dict)
     autoenrollment: Mapping[str, Autoenrollment] = field(default_factory=dict)
     service_preferences: Mapping[str, ServicePreference | None] = field(default_factory=dict)
+    preference_items: Mapping[str, preference_items.Wanted] = field(default_factory=dict)
+    """By option."""
+
     sections: Mapping[str, Sequence[str]] = field(default_factory=dict)
     files: Mapping[str, bytes | None] = field(default_factory=dict)
     extensions: Mapping[str, Sequence[extensions.Pair]] = field(default_factory=dict)
@@ -260,6 +265,10 @@ def wanted(entry: Words, found: Authorities | None = None) -> Wanted:
         certificates=part(lambda value, into: _certificates(value, into, found, pending), entry.get("certificates")),
         autoenrollment=part(_autoenrollment, entry.get("autoenrollment")),
         service_preferences=part(_service_preferences, entry.get("service_preferences")),
+        preference_items={
+            kind.option: part(partial(_preference_items, kind), entry.get(kind.option))
+            for kind in preference_items.KINDS
+        },
         sections=part(_sections, entry.get("security_template")),
         files=part(_files, entry.get("files")),
         extensions=part(_extensions, entry.get("extensions")),
@@ -422,6 +431,12 @@ def _service_preferences(items: Iterable[Words], problems: Problems) -> dict[str
     return found
 
 
+def _preference_items(kind: preference_items.Kind, items: Iterable[Words], problems: Problems) -> preference_items.Wanted:
+    found, wrong = preference_items.wanted(kind, items)
+    problems.collect(wrong)
+    return found
+
+
 def _sections(items: Iterable[Words], problems: Problems) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for item in items:
@@ -475,6 +490,7 @@ def _contradictions(result: Wanted) -> Iterable[str]:
         USER_REGISTRY: result.registry.get("user") or result.autoenrollment.get("user"),
         SECURITY: result.services or result.registry_values or result.sections,
         SERVICES: result.service_preferences,
+        **{kind.path: result.preference_items.get(kind.option) for kind in preference_items.KINDS},
     }
     for path, used in uses.items():
         if used and path in result.files:
@@ -502,6 +518,8 @@ def edit(files: Files, wish: Wanted, *, exact: bool, now: datetime.datetime) -> 
         SECURITY: lambda data: _edit_template(data, wish, exact),
         SERVICES: lambda data: _edit_preferences(data, wish, exact, now),
     }
+    for kind in preference_items.KINDS:
+        editors[kind.path] = partial(_edit_items, kind, wish, exact, now)
     edited = {path: _edited(path, files, editor) for path, editor in editors.items() if path not in wish.files}
     return {**files, **edited, **wish.files}
 
@@ -570,6 +588,11 @@ def _edit_preferences(data: bytes | None, wish: Wanted, exact: bool, now: dateti
     return None if edited.is_empty else result
 
 
+def _edit_items(kind: preference_items.Kind, wish: Wanted, exact: bool, now: datetime.datetime, data: bytes | None) -> bytes | None:
+    asked = wish.preference_items.get(kind.option) or {}
+    return preference_items.edit(kind, data, asked, exact=exact, now=now) if asked or exact else data
+
+
 # ---- extensions
 
 
@@ -587,6 +610,9 @@ def kinds(files: Files) -> dict[str, set[str]]:
     services = _quietly(preferences.parse, files.get(SERVICES))
     if services is not None and not services.is_empty:
         found["computer"].add("preferences_services")
+    for kind in preference_items.KINDS:
+        if _quietly(partial(preference_items.is_empty, kind), files.get(kind.path)) is False:
+            found["computer"].add(kind.option)
     return found
 
 
@@ -629,6 +655,7 @@ def words(files: Files, machine_extensions: str | None, user_extensions: str | N
         (COMPUTER_REGISTRY, lambda data: _registry_words(data, "computer")),
         (USER_REGISTRY, lambda data: _registry_words(data, "user")),
         (SERVICES, _preferences_words),
+        *((kind.path, partial(_item_words, kind)) for kind in preference_items.KINDS),
     )
     for path, read in readers:
         data = files.get(path)
@@ -810,6 +837,12 @@ def _preferences_words(data: bytes) -> Words:
         for one in sorted(found, key=lambda one: one.name.casefold())
     ]
     return {"service_preferences": items} if items else {}
+
+
+@lru_cache(maxsize=4096)
+def _item_words(kind: preference_items.Kind, data: bytes) -> Words:
+    found = preference_items.words(kind, data)
+    return {kind.option: found} if found else {}
 
 
 def _is_plain(data: bytes, services: Sequence[ServicePreference]) -> bool:

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from xml.etree import ElementTree
-from xml.parsers import expat
 
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, UserError
+from ansible_collections.certlogon.core.plugins.module_utils.group_policy import preference_xml
 
 _WHAT = "Services.xml"
 _OUTER, _INNER = "{2CFB484A-4E96-4b5d-A0B6-093D2F91E6AE}", "{AB6F0B67-341F-4e51-92F9-005FBFBA1A43}"
-_DECLARATION = '<?xml version="1.0" encoding="utf-8"?>\n'
 _ITEMS = uuid.UUID("0f3a4f0e-6b5c-5d0a-9f57-3f6d3d1e7c11")
 """Namespace of the identifiers of items: one service has the same in every policy, so that equal input makes equal files."""
 
@@ -43,8 +42,6 @@ _ACTION_WORDS = {value: word for word, value in ACTION.items()}
 
 _ICONS = {"automatic": "2"}
 """Only for the editor's display. Seen in files of Windows: 2 with AUTOMATIC, 0 with NOCHANGE."""
-
-_DEPTH = 64
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,7 @@ class Preferences:
 
 def new() -> Preferences:
     """A file without items."""
-    return Preferences(_serialised(ElementTree.Element("NTServices", {"clsid": _OUTER})))
+    return Preferences(preference_xml.serialised(ElementTree.Element("NTServices", {"clsid": _OUTER})))
 
 
 def parse(data: bytes) -> Preferences:
@@ -130,48 +127,14 @@ def edit(
         for item, _properties in found.get(name, ()):
             root.remove(item)
             changed = True
-    return Preferences(_serialised(root)) if changed else preferences
+    return Preferences(preference_xml.serialised(root)) if changed else preferences
 
 
 # ---- XML
 
 
 def _tree(data: bytes) -> ElementTree.Element:
-    try:
-        _refuse_traps(data)
-        builder = ElementTree.TreeBuilder(insert_comments=True, insert_pis=True)
-        root = ElementTree.fromstring(data, parser=ElementTree.XMLParser(target=builder))
-    except (ElementTree.ParseError, expat.ExpatError, LookupError, ValueError) as error:
-        raise FormatError(f"{_WHAT}: no well-formed XML: {error}") from None
-    if root.tag != "NTServices":
-        raise FormatError(f"{_WHAT}: the outermost element is {root.tag!r}, not 'NTServices'")
-    return root
-
-
-def _refuse_traps(data: bytes) -> None:
-    """Entities and deep nesting make small files expensive; neither occurs in real ones."""
-    depth = 0
-
-    def start(_name: str, _attributes: Mapping[str, str]) -> None:
-        nonlocal depth
-        depth += 1
-        if depth > _DEPTH:
-            raise FormatError(f"{_WHAT}: elements nested more than {_DEPTH} deep")
-
-    def end(_name: str) -> None:
-        nonlocal depth
-        depth -= 1
-
-    def doctype(*_declaration: object) -> None:
-        raise FormatError(f"{_WHAT}: holds a document type declaration, which preferences never do; restore the file")
-
-    parser = expat.ParserCreate()
-    parser.StartElementHandler, parser.EndElementHandler, parser.StartDoctypeDeclHandler = start, end, doctype
-    parser.Parse(data, True)
-
-
-def _serialised(root: ElementTree.Element) -> bytes:
-    return (_DECLARATION + ElementTree.tostring(root, encoding="unicode") + "\n").replace("\n", "\r\n").encode()
+    return preference_xml.tree(data, "NTServices", _WHAT)
 
 
 def _items(root: ElementTree.Element) -> list[tuple[ElementTree.Element, ElementTree.Element]]:
@@ -216,7 +179,7 @@ def _set(item: ElementTree.Element, properties: ElementTree.Element, wanted: Ser
     have = _preference(properties)
     if (have.startup, have.action, have.timeout) == (wanted.startup, wanted.action, wanted.timeout):
         return False
-    item.set("changed", _moment(now))
+    item.set("changed", preference_xml.moment(now))
     item.set("image", _ICONS.get(wanted.startup, "0"))
     properties.attrib.update(_attributes(wanted, properties.get("serviceName", wanted.name)))
     return True
@@ -228,7 +191,7 @@ def _append(root: ElementTree.Element, wanted: ServicePreference, now: datetime)
         "clsid": _INNER,
         "name": wanted.name,
         "image": _ICONS.get(wanted.startup, "0"),
-        "changed": _moment(now),
+        "changed": preference_xml.moment(now),
         "uid": f"{{{identifier}}}",
     }
     item = ElementTree.SubElement(root, "NTService", attributes)
@@ -243,7 +206,3 @@ def _attributes(wanted: ServicePreference, name: str) -> dict[str, str]:
         "serviceAction": ACTION[wanted.action],
         "timeout": str(wanted.timeout),
     }
-
-
-def _moment(now: datetime) -> str:
-    return f"{now:%Y-%m-%d %H:%M:%S}"
