@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -77,7 +78,12 @@ class Pages:
         self._passwords = passwords
         self._origin = administration.service.rules.origin
         self._templates = Environment(
-            loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+            loader=FileSystemLoader(_FOLDER),
+            autoescape=True,
+            finalize=_printable,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
         )
         self._templates.filters |= {"moment": moment, "day": day, "away": self._away, "span": span}
         host = administration.service.rules.host
@@ -337,6 +343,13 @@ def span(seconds: int) -> str:
             number = seconds // length
             return f"{number} {unit}{'' if number == 1 else 's'}"
     return f"{seconds} seconds"
+
+
+def _printable(value: object) -> object:
+    """Text of others without control characters, which HTML does not allow, and without those that turn the direction of what follows."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in value)
 
 
 def _place(text: str) -> tuple[int, str] | None:

@@ -43,7 +43,7 @@ EVENTS: Mapping[str, Collection[str]] = {
     ),
     "devices": ("enroll", "seed", "confirm", "renew", "revoke", "ticket", "tickets-withdrawn"),
     "administration": (
-        "admin",
+        "admin-sign-in",
         "admin-refused",
         "revoke",
         "unlock",
@@ -139,7 +139,7 @@ class Administration:
         self._check(account, source)
         token = messages.text(secrets.token_bytes(32))
         with service.store.transaction() as transaction:
-            service.audit.write("admin", account=account.sid, by=f"{account.sid} {account.name}", source=source)
+            service.audit.write("admin-sign-in", account=account.sid, by=f"{account.sid} {account.name}", source=source)
             transaction.add_ticket(token, _PURPOSE, f"{account.sid} {service.now}", service.now + service.rules.session_idle)
         return token
 
@@ -173,7 +173,7 @@ class Administration:
     def _check(self, account: Account, source: str) -> None:
         if not account.usable or not self.groups & self.service.directory.groups(account.sid):
             self.service.audit.write("admin-refused", account=account.sid, source=source)
-            raise Refused("not-allowed", f"{account.name} is not in the administrators' groups")
+            raise Refused("not-allowed", f"not in the administrators' groups: {account.name}")
 
     # ---- what they see
 
@@ -193,8 +193,12 @@ class Administration:
         found = []
         for key in reversed(self.service.keyring.overview()):
             place = before[key["purpose"]] = before.get(key["purpose"], -1) + 1
-            older = {"cookie": "read" if place < KEPT_COOKIE_KEYS else "over", "storage": "opens older seeds", "policy": "over"}
-            found.append({**key, "use": "in use" if place == 0 else older.get(key["purpose"], "over")})
+            older = {
+                "cookie": "still read" if place < KEPT_COOKIE_KEYS else "out of use",
+                "storage": "opens older seeds",
+                "policy": "signs for its successor",
+            }
+            found.append({**key, "use": "in use" if place == 0 else older.get(key["purpose"], "out of use")})
         return sorted(found, key=lambda key: str(key["purpose"]))
 
     def search(self, text: str) -> Found:
