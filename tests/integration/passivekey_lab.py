@@ -194,7 +194,7 @@ class Service:
     def origin(self) -> str:
         return f"https://{HOST}:{self.port}"
 
-    def prepare(self, files: Mapping[str, str], reader: Mapping[str, str], keytab: bytes, group: str) -> Service:
+    def prepare(self, files: Mapping[str, str], reader: Mapping[str, str], keytab: bytes, group: str, administrators: str = "") -> Service:
         certificate, key = server_certificate(files, self.folder, HOST)
         self.secrets = {name: secrets.token_urlsafe(24) for name in ("passphrase", "site", "radius")}
         for name, content in {**self.secrets, "reader": reader["password"]}.items():
@@ -202,6 +202,7 @@ class Service:
         self.write("http.keytab", keytab)
         words = {"host": HOST, "port": self.port, "folder": self.folder, "reader": reader["upn"], "ca": self.ca, "group": group}
         settings = SETTINGS.format(**words, certificate=certificate, key=key, address="0.0.0.0")
+        settings += f'[administration]\ngroups = ["{administrators}"]\n' if administrators else ""
         self.write("server.toml", settings.encode())
         subprocess.run([*self.command, "init"], check=True, capture_output=True)
         return self

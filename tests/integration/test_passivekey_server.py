@@ -10,6 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import ldap3
 import pytest
 
 pytest.importorskip("joserfc", reason="joserfc is not installed")
@@ -58,6 +59,8 @@ def domain(lab):
     found.change("pk.cara", userPrincipalName="cara@elsewhere.example")
     found.sids["PK Inner"] = found.group("PK Inner", "pk.anna", "pk.mail", "pk.odd", "pk.disabled")
     found.sids["PK Users"] = found.group("PK Users", "PK Inner", "pk.expired")
+    found.sids["PK Help Desk"] = found.group("PK Help Desk", "pk.bert")
+    found.sids["PK Admins"] = found.group("PK Admins", "PK Help Desk")
     found.service("pk.service", HOST)
     found.service("pk.other", "other.corp.example")
     yield found
@@ -167,7 +170,7 @@ def service(lab, domain, tmp_path_factory):
     pytest.importorskip("gssapi", reason="gssapi is not installed")
     keytab = domain.keytab(f"HTTP/{HOST}")
     found = Service(tmp_path_factory.mktemp("passivekey"), lab.files["ca_bundle"])
-    found.prepare(lab.files, lab.account("svc-vpn"), keytab, domain.sids["PK Users"]).start()
+    found.prepare(lab.files, lab.account("svc-vpn"), keytab, domain.sids["PK Users"], domain.sids["PK Admins"]).start()
     yield found
     found.stop()
 
@@ -194,6 +197,45 @@ def test_a_ticket_enrolls_without_a_question(service, domain, signed_on):
     assert pc.proved("status")["state"] == "active"
     [device] = [found for found in devices(service, "pk.anna") if found["id"] == pc.device]
     assert (device["sid"], device["name"], device["workstation"]) == (domain.sids["pk.anna"], "pk.anna@corp.example", "PC7")
+
+
+def admin(service, tmp_path, *arguments, path=""):
+    """The status and the last page that curl gets of the administrators' pages, with its cookies."""
+    jar, bounds = str(tmp_path / "cookies"), ("--max-redirs", "3", "--cacert", service.ca)
+    command = ["curl", "-sSL", "-c", jar, "-b", jar, *bounds, "-w", "\n%{http_code}", *arguments, f"{service.origin}/admin/{path}"]
+    page, _newline, status = subprocess.run(command, capture_output=True, text=True, check=True).stdout.rpartition("\n")
+    return int(status), page
+
+
+def test_the_administrators_pages_are_for_members_of_their_groups(service, domain, signed_on, tmp_path):
+    by_ticket = ("--negotiate", "-u", ":")
+    assert admin(service, tmp_path)[0] == 401
+    signed_on("pk.anna")
+    status, page = admin(service, tmp_path, *by_ticket)
+    assert status == 403 and "pk.anna@corp.example" in page
+    signed_on("pk.bert")
+    status, page = admin(service, tmp_path, *by_ticket)
+    assert status == 200 and "<h1>Overview</h1>" in page and "pk.bert@corp.example" in page
+    assert admin(service, tmp_path, path="devices")[0] == 200, "by the cookie"
+    membership = {"member": [(ldap3.MODIFY_DELETE, [domain.dn("pk.bert")])]}
+    domain.connection.modify(domain.dn("PK Help Desk"), membership)
+    assert [admin(service, tmp_path, path="devices")[0] for _again in range(2)] == [403, 401]
+    domain.connection.modify(domain.dn("PK Help Desk"), {"member": [(ldap3.MODIFY_ADD, [domain.dn("pk.bert")])]})
+    form = ("-H", f"Origin: {service.origin}", "--data-urlencode", "username=CORP\\pk.bert", "--data-urlencode", "password@-")
+    command = [
+        "curl",
+        "-sS",
+        "--cacert",
+        service.ca,
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code} %{redirect_url}",
+        *form,
+        f"{service.origin}/admin/sign-in",
+    ]
+    done = subprocess.run(command, input=domain.passwords["pk.bert"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"303 {service.origin}/admin/"
 
 
 def test_a_user_whose_upn_is_of_elsewhere(service, signed_on):
