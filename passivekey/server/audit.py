@@ -24,7 +24,7 @@ from passivekey.errors import ConfigurationError
 _DURABLE = ("revoke", "enroll", "confirm", "restore", "rotate")
 """What a restored backup has to be told of is on the disk when `write` returns; the rest within moments."""
 
-_KEPT = (*_DURABLE, "backup", "renew", "ticket", "tickets-withdrawn", "unlock", "thinned")
+_KEPT = (*_DURABLE, "backup", "renew", "ticket", "tickets-withdrawn", "unlock", "admin-sign-in", "thinned")
 """What stays for all its days, whatever the size."""
 
 _NAME = re.compile(r"passivekey-(\d{4}-\d{2}-\d{2})(?:\.(\d+))?\.log")
