@@ -12,7 +12,6 @@ import fcntl
 import json
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -179,12 +178,13 @@ def _thinned(content: bytes) -> tuple[bytes, int]:
 
 
 def _replace(file: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".thinned")
-    with os.fdopen(handle, "wb") as new:
-        new.write(content)
-        new.flush()
-        os.fsync(new.fileno())
-    Path(name).replace(file)
+    """What a crash leaves of this is overwritten by the next attempt, for the size is as it was."""
+    new = file.with_suffix(".thinned")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as opened:
+        opened.write(content)
+        opened.flush()
+        os.fsync(opened.fileno())
+    new.replace(file)
 
 
 @contextmanager
