@@ -268,9 +268,10 @@ class Workstation:
         proof = messages.proof(self.key, self.device, self.server.origin + path, self.server.nonce(), int(time.time()), **claims)
         return self.server.post(path, {"proof": proof})
 
-    def enroll(self, password: tuple[str, str] | None = None) -> Workstation:
-        """By the ticket that KRB5CCNAME names; else by this name and password."""
-        self.device = self.server.enroll(self.words(), lambda: password, lambda _wanted: None)["device"]
+    def enroll(self, password: tuple[str, str] | None = None, factor: dict[str, str] | None = None) -> Workstation:
+        """By the ticket that KRB5CCNAME names; else by this name and password. `factor`: given once, where it is asked for."""
+        given = iter([factor])
+        self.device = self.server.enroll(self.words(), lambda: password, lambda _wanted: next(given, None))["device"]
         self.seed = messages.take(self.proved("seed")["seed"], self.device, self.agreement)
         counter = codes.counter_at(time.time())
         self.proved("confirm", code=self.seed.code("enrollment", counter), counter=counter)

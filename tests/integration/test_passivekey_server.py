@@ -199,6 +199,34 @@ def test_a_ticket_enrolls_without_a_question(service, domain, signed_on):
     assert (device["sid"], device["name"], device["workstation"]) == (domain.sids["pk.anna"], "pk.anna@corp.example", "PC7")
 
 
+@pytest.fixture
+def asking(service):
+    """The server, started anew with a policy that asks for a second factor."""
+    settings = (service.folder / "server.toml").read_bytes()
+    service.stop()
+    service.write("server.toml", settings.replace(b"devices = 50", b'devices = 50\nsecond_factor = ["ticket", "device"]'))
+    yield service.start()
+    service.stop()
+    service.write("server.toml", settings)
+    service.start()
+
+
+def test_a_second_factor_beside_the_ticket(asking, signed_on):
+    """Each request has a Kerberos ticket of its own; a code of an administrator's enrolls the first workstation, that one the second."""
+    signed_on("pk.anna")
+    with pytest.raises(ServerError) as asked:
+        Workstation(asking).enroll()
+    assert asked.value.code == "second-factor-required" and asked.value.words["accepted"] == ["ticket", "device"]
+    ticket = {"kind": "ticket", "code": asking.run("ticket", "pk.anna").strip()}
+    first = Workstation(asking).enroll(factor=ticket)
+    second = Workstation(asking, "PC8").enroll(factor={"kind": "device", "code": first.code("enrollment")})
+    assert [pc.proved("status")["state"] for pc in (first, second)] == ["active", "active"]
+    with pytest.raises(ServerError, match="not good"):
+        Workstation(asking, "PC9").enroll(factor=ticket)
+    log = [json.loads(line) for line in asking.run("export").splitlines()]
+    assert [entry["factor"] for entry in log if entry["event"] == "enroll" and "factor" in entry] == ["ticket", "device"]
+
+
 def admin(service, tmp_path, *arguments, path=""):
     """The status and the last page that curl gets of the administrators' pages, with its cookies."""
     jar, bounds = str(tmp_path / "cookies"), ("--max-redirs", "3", "--cacert", service.ca)
