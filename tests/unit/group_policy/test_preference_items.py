@@ -38,7 +38,8 @@ REAL_VALUES = (
     b'<?xml version="1.0" encoding="utf-8"?>\r\n<RegistrySettings clsid="{A3CCFC41-DFDB-43a5-8D26-0FE8B954DA51}">'
     b'<Collection clsid="{53B533F5-224C-47e3-B01B-CA3B3F3FF4BF}" name="ours">'
     b'<Registry clsid="{9CD4B2F4-923D-47f5-A062-E897DD1DAD50}" name="N" status="N" image="12" changed="2020-01-02 03:04:05"'
-    b' uid="{99501837-5199-4107-907B-795024EF25EF}"><Properties action="U" displayDecimal="0" default="0" hive="HKEY_LOCAL_MACHINE" key="Software\\X" name="N" type="REG_DWORD" value="0000000A"/>'
+    b' uid="{99501837-5199-4107-907B-795024EF25EF}"><Properties action="U"'
+    b' displayDecimal="0" default="0" hive="HKEY_LOCAL_MACHINE" key="Software\\X" name="N" type="REG_DWORD" value="0000000A"/>'
     b"</Registry></Collection></RegistrySettings>\r\n"
 )
 
