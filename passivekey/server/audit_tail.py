@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _BLOCK = 2**16
-MOST = 2**23
+MOST = 2**25
 """Octets that one page looks through; an inquiry goes on from there."""
 
 Place = tuple[str, int]
@@ -56,8 +56,8 @@ def newest(files: Sequence[Path], wanted: Wanted, *, before: Place | None = None
     signs = wanted.signs()
     for file, end in _from(files, before):
         last = end
-        for start, line in _backwards(file, end):
-            entry = _entry(line) if all(any(sign in line for sign in either) for either in signs) else {}
+        for start, line in _backwards(file, end, signs):
+            entry = _entry(line) if _holds(line, signs) else {}
             if entry and wanted.fits(entry):
                 if len(found) == limit:
                     return Page(found, place)
@@ -91,8 +91,8 @@ def _from(files: Sequence[Path], before: Place | None) -> Iterator[tuple[Path, i
         yield file, min(size, before[1]) if before and file.name == before[0] else size
 
 
-def _backwards(file: Path, end: int) -> Iterator[tuple[int, bytes]]:
-    """Lines before an octet, last first, each with the octet at which it begins."""
+def _backwards(file: Path, end: int, signs: Sequence[Sequence[bytes]]) -> Iterator[tuple[int, bytes]]:
+    """Lines before an octet, last first, each with the octet at which it begins; one that is empty for many without these signs."""
     try:
         handle = file.open("rb")
     except FileNotFoundError:
@@ -103,15 +103,20 @@ def _backwards(file: Path, end: int) -> Iterator[tuple[int, bytes]]:
             begin = max(0, end - _BLOCK)
             handle.seek(begin)
             block = handle.read(end - begin) + rest
+            whole = (block.find(b"\n") + 1 or len(block)) if begin else 0
+            rest = block[:whole]
             place = begin + len(block)
-            lines = block.split(b"\n")
-            rest = lines.pop(0) if begin else b""
-            for line in reversed(lines):
+            for line in reversed(block[whole:].split(b"\n") if _holds(block, signs) else ()):
                 place -= len(line)
                 if line:
                     yield place, line
                 place -= 1
+            yield begin + whole, b""
             end = begin
+
+
+def _holds(text: bytes, signs: Sequence[Sequence[bytes]]) -> bool:
+    return all(any(sign in text for sign in either) for either in signs)
 
 
 def _entry(line: bytes) -> dict[str, str]:

@@ -615,12 +615,22 @@ def test_the_newest_are_read_from_the_end(log, clock):
             break
         assert audit_tail.read_place(audit_tail.place_text(place)) == place
     assert everything == [str(index) for index in reversed(range(3000))]
-    assert values(audit_tail.newest(log.files(), audit_tail.Wanted(["revoke"]), limit=3)) == ["2990", "2980", "2970"]
+    found = audit_tail.newest(log.files(), audit_tail.Wanted(["revoke"]), limit=3)
+    assert values(found) == ["2990", "2980", "2970"]
+    assert values(audit_tail.newest(log.files(), audit_tail.Wanted(["revoke"]), before=found.more, limit=2)) == ["2960", "2950"]
+    rare, place = [], None
+    for _page in range(4):
+        found = audit_tail.newest(log.files(), audit_tail.Wanted(values=["2222", "1111", "3"]), before=place, limit=1)
+        rare, place = rare + values(found), found.more
+        if place is None:
+            break
+    assert rare == ["2222", "1111", "3"]
     assert values(audit_tail.newest(log.files(), audit_tail.Wanted(values=["17"]))) == ["17"]
 
 
 def test_only_so_much_is_looked_through(log):
     log.write("revoke", n="first")
+    log.write("web", n="long", text="x" * 200_000)
     for index in range(5000):
         log.write("web", n=str(index))
     found = audit_tail.newest(log.files(), audit_tail.Wanted(["revoke"]), most=2**16)
@@ -630,6 +640,7 @@ def test_only_so_much_is_looked_through(log):
         if not found.cut:
             break
     assert values(found) == ["first"]
+    assert values(audit_tail.newest(log.files(), audit_tail.Wanted(), limit=6000))[-2:] == ["long", "first"]
 
 
 def test_lines_that_are_none(log):
