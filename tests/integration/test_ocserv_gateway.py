@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -76,10 +76,13 @@ class GatewayUnderTest:
             "ocserv_requests": str(self.requests),
         }
 
-    def run(self, playbook: Callable[..., Any], *, changes: Mapping[str, Any] | None = None, **options: Any) -> Any:
+    def run(
+        self, playbook: Callable[..., Any], *, changes: Mapping[str, Any] | None = None, only: Sequence[str] = ("main",), **options: Any
+    ) -> Any:
+        """The role, or `only` some files of its tasks."""
         inventory = self.folder / "gateways.yml"
         inventory.write_text(json.dumps({"vpn_gateways": {"hosts": {GW: {**self.variables(), **(changes or {})}}}}))
-        tasks = [{"name": "Role", "ansible.builtin.import_role": {"name": ROLE}}]
+        tasks = [{"name": "Role", "ansible.builtin.import_role": {"name": ROLE, "tasks_from": file}} for file in only]
         play = {"connection": "ssh", "vars": {}}
         return playbook(tasks, inventory=inventory, play=play, connection={}, **options)
 

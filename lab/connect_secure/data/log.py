@@ -28,11 +28,13 @@ class Log:
     def ended(self, door: str, host: str, address: str, who: str, text: str) -> None:
         self._write(door, f"{host} {address} ENDED {who}: {text}")
 
-    def refused(self, door: str, host: str, address: str, reason: str, certificate: x509.Certificate | None, words: str = "") -> None:
-        """`words`: those of ocserv or nginx itself."""
+    def refused(
+        self, door: str, host: str, address: str, reason: str, certificate: x509.Certificate | None, words: str = "", who: str = ""
+    ) -> None:
+        """`words`: those of ocserv or nginx itself. `who`: the user, where no certificate says it."""
         own = f" [{words}]" if words else ""
-        text = f"{host or '-'} {address or '-'} REFUSED {_who(certificate)}: {reason}{own}{_which(certificate)}"
-        key = f"{door} {host} {address} {reason} {_which(certificate)}"
+        text = f"{host or '-'} {address or '-'} REFUSED {who or _who(certificate)}: {reason}{own}{_which(certificate)}"
+        key = f"{door} {host} {address} {who} {reason} {_which(certificate)}"
         now = time.monotonic()
         with self._lock:
             self._refusals = {known: at for known, at in self._refusals.items() if now - at < REPEATED}

@@ -21,7 +21,7 @@ from typing import Any
 from cryptography import x509
 
 from lab.connect_secure.data.crls import replace
-from lab.connect_secure.data.plan import Plan
+from lab.connect_secure.data.plan import Plan, VirtualHost
 
 PORT = 4443  # on 127.0.0.1, behind the port that tunnels and browsers share
 REMEMBERED = 2000  # workers and what their clients presented
@@ -42,6 +42,10 @@ class Paths:
         self.configuration, self.authorities, self.crls = folder / "ocserv.conf", folder / "ocserv-ca.pem", folder / "ocserv-crl.pem"
         self.peer, self.gate, self.gate_socket = folder / "peer.so", folder / "gate.sh", folder / "gate.sock"
         self.pid, self.socket, self.control = run / "ocserv.pid", run / "ocserv.sock", run / "occtl.sock"
+
+    def radius(self, host: str) -> Path:
+        """radcli's configuration for a virtual host; beside it, `.servers`, its secret."""
+        return self.folder / f"radius-{host}.conf"
 
 
 @dataclass(frozen=True)
@@ -101,19 +105,28 @@ def configuration(
     for host in plan.hosts:
         device = plan.certificate_for(host.host)
         assert device is not None
-        lines += [f"[vhost:{host.host}]", *_host(certificates[device.name], paths, networks, host.user_oid)]
+        lines += [f"[vhost:{host.host}]", *_host(certificates[device.name], paths, networks, host.user_oid, radius=_asked(host, paths))]
     return "\n".join(lines) + "\n"
 
 
-def _host(certificate: tuple[Path, Path], paths: Paths, networks: Networks, user_oid: str, *, trusts: bool = True) -> list[str]:
-    """The part that each virtual host has; one that trusts nobody for names that no policy has."""
+def _asked(host: VirtualHost, paths: Paths) -> str:
+    """ocserv's words for the RADIUS server of a virtual host; empty if it has none."""
+    return f"radius[config={paths.radius(host.host)},groupconfig=false]" if host.radius else ""
+
+
+def _host(
+    certificate: tuple[Path, Path], paths: Paths, networks: Networks, user_oid: str, *, trusts: bool = True, radius: str = ""
+) -> list[str]:
+    """The part that each virtual host has; one that trusts nobody for names that no policy has. Without `user_oid` no certificate is
+    asked for; what is trusted then does not matter."""
     return [
-        'auth = "certificate"',
+        *(['auth = "certificate"'] if user_oid else []),
+        *([f'auth = "{radius}"'] if radius else []),
         f"server-cert = {certificate[0]}",
         f"server-key = {certificate[1]}",
         f"ca-cert = {paths.authorities if trusts else paths.folder / 'nobody.pem'}",
         f"crl = {paths.crls}",
-        f"cert-user-oid = {user_oid}",
+        f"cert-user-oid = {user_oid or '2.5.4.3'}",
         f"ipv4-network = {networks.pool}",
         f"route = {networks.inner_network}",
     ]

@@ -3,7 +3,7 @@
 
 Sign-in policies are looked at in their order and the first that fits counts; `*` fits any host name (Ivanti's administration guide
 22.7R2, sign-in policies). A policy whose URL is a host name alone serves tunnels too, as a virtual host of ocserv; all others are for
-browsers only.
+browsers only. Tunnels are opened by a certificate, by a RADIUS server, or by a certificate and then a RADIUS server.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import base64
 import fnmatch
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography import x509
@@ -34,6 +34,9 @@ RESTRICTIONS = {
     "Only allow users with a client-side certificate signed by Trusted Client CAs": "required",
 }
 NONE = ("", "-", "None")
+# A custom RADIUS rule that shows what the server asks.
+CHALLENGE_RULE = {"attribute": "Reply-Message", "operator": "matches the expression", "action": "show Generic Login page"}
+SAME_USER = "<USER>"
 SERVER_KINDS = ("certificate", "radius", "ldap", "local", "saml")
 _EXPRESSION = re.compile(r"""\s*(\w+(?:\.[\w-]+)*)\s*(=|!=)\s*(['"])([^'"]*)\3\s*""")
 
@@ -134,9 +137,29 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class RadiusServer:
+    """`hosts`: the server, and its backup if it has one. `challenges`: whether a custom rule shows users what the server asks."""
+
+    name: str
+    hosts: tuple[str, ...]
+    port: int
+    secret: str = field(repr=False)
+    nas_identifier: str = ""
+    timeout: int = 30
+    retries: int = 0
+    challenges: bool = False
+
+    @property
+    def patience(self) -> int:
+        """Seconds after which nobody answers any more."""
+        return self.timeout * (self.retries + 1) * len(self.hosts)
+
+
+@dataclass(frozen=True)
 class Realm:
     """`server_kind`: of the authentication server, `template` and `server_title` if that is a certificate server. `restriction`: none,
-    optional, required; `restrictions`: (variable, expected value), all of which a certificate must fulfil."""
+    optional, required; `restrictions`: (variable, expected value), all of which a certificate must fulfil. `secondary_user`: the template
+    of the user name for the additional server; `ends`: whether the session ends where that refuses."""
 
     name: str
     server: str
@@ -144,6 +167,8 @@ class Realm:
     server_title: str = ""
     template: str = ""
     secondary: str = ""
+    secondary_user: str = ""
+    ends: bool = False
     restriction: str = "none"
     restrictions: tuple[tuple[str, str], ...] = ()
     rules: tuple[Rule, ...] = ()
@@ -185,11 +210,12 @@ class Policy:
 
 @dataclass(frozen=True)
 class VirtualHost:
-    """Of ocserv: `user_oid` as its option cert-user-oid takes it."""
+    """Of ocserv: `user_oid` as its option cert-user-oid takes it; empty where no certificate is asked for. `radius`: who else is asked."""
 
     host: str
     realm: Realm
     user_oid: str
+    radius: RadiusServer | None = None
 
 
 @dataclass(frozen=True)
@@ -228,15 +254,15 @@ class Plan:
         bound = [certificate for certificate in self.certificates if certificate.external]
         return next((certificate for certificate in bound if certificate.names_host(host)), bound[0] if bound else None)
 
-    def decide(self, realm: Realm, certificate: x509.Certificate, user: str = "") -> Decision:
-        """Whether one with this certificate, which was found good, is let into the realm and with which roles. `user`: who the tunnel
-        says it is, if it has said so."""
-        name = user or names.fill(realm.template, certificate)
+    def decide(self, realm: Realm, certificate: x509.Certificate | None, user: str = "") -> Decision:
+        """Whether one with this certificate, which was found good, is let into the realm and with which roles; None: the realm asks for
+        none. `user`: who the tunnel says it is, if it has said so."""
+        name = user or (names.fill(realm.template, certificate) if certificate is not None else "")
         roles = tuple(realm.roles(name, certificate)) if name else ()
         if not name:
             reason = f"no user name: the certificate has nothing for the template {realm.template} of {realm.server}"
         else:
-            reason = realm.refuses(certificate)
+            reason = realm.refuses(certificate) if certificate is not None else ""
         if not reason and not roles:
             reason = f"no role: no role mapping rule of the realm {realm.name} fits the user {name}"
         return Decision(name, realm.name, roles, reason, realm.server_title or realm.server, realm.server_kind)
@@ -259,7 +285,7 @@ def plan(tree: Tree, secret: Mapping[str, str] | None = None) -> Plan:
         if first is not policy:
             warnings.append(f"sign-in policy '{policy.url}' is never reached: '{first.url}' comes before it and fits the same names")
         else:
-            hosts.append(_virtual_host(policy))
+            hosts.append(_virtual_host(policy, servers, secret or {}))
     return Plan(
         tuple(_authority(wire, secret or {}) for wire in _all(tree, "trusted_client_ca")),
         tuple(_device_certificate(wire) for wire in _all(tree, "device_certificate")),
@@ -273,20 +299,25 @@ def _all(tree: Tree, resource: str) -> list[dict[str, Any]]:
     return elements(tree, load().paths[resource])
 
 
-def _virtual_host(policy: Policy) -> VirtualHost:
+def _virtual_host(policy: Policy, servers: Mapping[str, dict[str, Any]], secret: Mapping[str, str]) -> VirtualHost:
     what = f"sign-in policy '{policy.url}'"
     if len(policy.realms) != 1:
         found = ", ".join(realm.name for realm in policy.realms) or "none"
         raise Refused(f"stand-in: {what}: a tunnel needs exactly one realm, for ocserv cannot ask which; it has: {found}")
     realm = policy.realms[0]
+    if realm.server_kind == "radius" and not realm.secondary:
+        if realm.restriction == "required":
+            found = f"the realm '{realm.name}' demands a certificate before '{realm.server}' (radius)"
+            raise Refused(
+                f"stand-in: {what}: {found}; for tunnels that is modelled the other way round only, with the RADIUS server as additional"
+            )
+        return VirtualHost(policy.host, realm, "", _radius(what, servers[realm.server], secret))
     if realm.server_kind != "certificate":
         raise Refused(
-            f"stand-in: {what}: the realm '{realm.name}' authenticates with '{realm.server}' ({realm.server_kind}); "
-            "only certificate servers are modelled for tunnels"
+            f"stand-in: {what}: the realm '{realm.name}' authenticates with '{realm.server}' ({realm.server_kind})"
+            f"{f' and {realm.secondary!r}' if realm.secondary else ''}; only certificate servers, with or without an additional RADIUS "
+            "server, and RADIUS servers are modelled for tunnels"
         )
-    if realm.secondary:
-        found = f"the realm '{realm.name}' has the additional server '{realm.secondary}'"
-        raise Refused(f"stand-in: {what}: {found}; that is not modelled for tunnels")
     oid = names.user_oid(realm.template)
     if oid is None:
         raise Refused(
@@ -294,7 +325,41 @@ def _virtual_host(policy: Policy) -> VirtualHost:
             "takes one attribute of the subject (such as <certAttr.CN>) or <certAttr.altName.Email>. A URL with a path is for browsers "
             "alone and takes any"
         )
-    return VirtualHost(policy.host, realm, oid)
+    if not realm.secondary:
+        return VirtualHost(policy.host, realm, oid)
+    additional = servers.get(realm.secondary, {})
+    if "radius" not in additional or realm.secondary_user not in ("", SAME_USER) or not realm.ends:
+        raise Refused(
+            f"stand-in: {what}: the realm '{realm.name}' has the additional server '{realm.secondary}'; for tunnels only a RADIUS server "
+            f"is modelled, for the same user ({SAME_USER}), and with an end of the session where it refuses"
+        )
+    return VirtualHost(policy.host, realm, oid, _radius(what, additional, secret))
+
+
+def _radius(what: str, wire: dict[str, Any], secret: Mapping[str, str]) -> RadiusServer:
+    settings = wire["radius"]["settings"]
+    rules = settings.get("custom-rules", {}).get("rule", [])
+    for rule in rules:
+        odd = [f"{name} '{rule.get(name)}'" for name, value in CHALLENGE_RULE.items() if rule.get(name, value) != value]
+        odd += [f"value '{rule.get('value')}'"] if rule.get("value", "*") not in ("", "*") else []
+        odd += (
+            [] if rule.get("response-packet-type") == "Access Challenge" else [f"response-packet-type '{rule.get('response-packet-type')}'"]
+        )
+        if odd:
+            raise Refused(
+                f"stand-in: {what}: the custom RADIUS rule '{rule.get('name', '')}' of '{wire['name']}' has {', '.join(odd)}; for tunnels "
+                "only those are modelled that show the Reply-Message of any Access Challenge on the Generic Login page"
+            )
+    return RadiusServer(
+        name=wire["name"],
+        hosts=tuple(filter(None, (settings.get("radius-server", ""), settings.get("backup-server", {}).get("radius-server", "")))),
+        port=int(settings.get("authentication-port") or 1812),
+        secret=secret.get(settings.get("shared-secret-encrypted", ""), ""),
+        nas_identifier=settings.get("nas-identifier", ""),
+        timeout=int(settings.get("timeout") or 30),
+        retries=int(settings.get("retries") or 0),
+        challenges=bool(rules),
+    )
 
 
 def _policy(wire: dict[str, Any], realms: Mapping[tuple[str, str], Realm]) -> Policy:
@@ -315,7 +380,8 @@ def _realm(wire: dict[str, Any], servers: Mapping[str, dict[str, Any]]) -> Realm
     found = servers.get(server, {})
     kind = next((kind for kind in SERVER_KINDS if kind in found), "none")
     settings = found.get("certificate", {}).get("settings", {})
-    secondary = wire.get("secondary-authentication-settings", {}).get("name", "-")
+    additional = wire.get("secondary-authentication-settings", {})
+    secondary = additional.get("name", "-")
     restriction = wire.get("authentication-policy", {}).get("certificate", {})
     template = settings.get("user-name-template", "<certDN.CN>") if kind == "certificate" else ""
     try:
@@ -332,6 +398,8 @@ def _realm(wire: dict[str, Any], servers: Mapping[str, dict[str, Any]]) -> Realm
         server_title=settings.get("logical-auth-server-name", ""),
         template=template,
         secondary="" if secondary in NONE else secondary,
+        secondary_user=additional.get("username-template", ""),
+        ends=additional.get("end-session-if-authentication-fails") == "true",
         restriction=RESTRICTIONS.get(restriction.get("certificate-restriction", ""), "none"),
         restrictions=restrictions,
         rules=rules,

@@ -18,6 +18,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
@@ -32,6 +33,7 @@ from lab.connect_secure.data.crls import Crls, replace
 from lab.connect_secure.data.judge import closed, judge
 from lab.connect_secure.data.log import Log
 from lab.connect_secure.data.plan import Authority, Plan, Policy, Realm, Refused, plan
+from lab.connect_secure.data.radius import PORTS, Relay
 from lab.connect_secure.faults import Faults
 from lab.connect_secure.state import State, Tree
 
@@ -78,6 +80,8 @@ class DataPlane:
         self._closed: dict[str, str] = {}
         self._files: dict[str, bytes] = {}
         self._hosts: set[str] = set()
+        self._relays: dict[str, Relay] = {}
+        self._asks_radius: set[str] = set()
         self._children: dict[str, Child] = {}
         self._turns = threading.Condition()
         self._asked = self._served = 0
@@ -218,7 +222,11 @@ class DataPlane:
         if not keys:
             self._stop_listeners("no device certificate is bound to an external port")
             return
+        self._settle_relays()
         changed = self._write(keys, shut)
+        if self._asks_radius != set(self._relays):  # ocserv looks at this at its start only
+            self._asks_radius = set(self._relays)
+            self._restart("ocserv", "which sign-in policies ask a RADIUS server has changed")
         self._run("ocserv", ocserv.command(self._paths), self._read_ocserv, self._reload_ocserv if "ocserv.conf" in changed else None)
         nginx = changed & {"nginx.conf", "front-negotiation.pem", "front-trusted.pem", "front-crl.pem"}
         self._run("nginx", front.command(self.folder), self._read_nginx, self._reload_nginx if nginx else None)
@@ -231,6 +239,22 @@ class DataPlane:
         if status != self._status:
             replace(self.folder / "status.json", status)
             self._status = status
+
+    def _settle_relays(self) -> None:
+        """One for each host that asks a RADIUS server."""
+        wanted = {host.host: host.radius for host in self._plan.hosts if host.radius is not None}
+        for host in self._relays.keys() - wanted.keys():
+            self._relays.pop(host).close()
+        for host, server in wanted.items():
+            if host in self._relays:
+                self._relays[host].radius = server
+            else:
+                taken = {relay.port for relay in self._relays.values()}
+                port = next(port for port in PORTS if port not in taken)
+                self._relays[host] = Relay(server, partial(self._radius_refused, host), port)
+
+    def _radius_refused(self, host: str, user: str, address: str, reason: str) -> None:
+        self.log.refused("tunnel", host, address, reason, None, who=user or "somebody")
 
     def _device_files(self) -> dict[str, bytes]:
         """Certificate with its issuers, and key, of each device certificate on an external port, by file name."""
@@ -267,6 +291,7 @@ class DataPlane:
             "front-crl.pem": "".join(map(_pem, in_hand)) + no_crl,
             "ocserv.conf": ocserv.configuration(self._plan, self._paths, self._networks, files, stale),
             "nginx.conf": front.configuration(self._plan, self.folder, files, crl=complete),
+            **self._radius_files(),
             "haproxy.cfg": HAPROXY.format(external=self._networks.external, front=front.PORT, ocserv=ocserv.PORT),
         }
         changed = set()
@@ -279,6 +304,22 @@ class DataPlane:
         if changed & {name for name in content if name.startswith("device-")}:
             changed |= {"ocserv.conf", "nginx.conf"}
         return changed
+
+    def _radius_files(self) -> dict[str, str]:
+        found = {}
+        for host, relay in self._relays.items():
+            path = self._paths.radius(host)
+            found[path.name] = relay.client_configuration(f"{path}.servers")
+            found[f"{path.name}.servers"] = f"127.0.0.1 {relay.secret}\n"
+        return found
+
+    def _restart(self, name: str, reason: str) -> None:
+        """End a process that runs; the next `_run` starts it."""
+        child = self._children.pop(name, None)
+        if child is not None and child.alive:
+            self.log.system(f"{name} is started again, which ends all tunnels: {reason}")
+            child.end()
+            self._sessions.clear()
 
     def _run(self, name: str, command: list[str], read: Callable[[str], None], reload: Callable[[], None] | None) -> None:
         child = self._children.get(name)
@@ -346,6 +387,8 @@ class DataPlane:
             return
         now = datetime.datetime.now(datetime.timezone.utc)
         for session in self._sessions.all():
+            if session.certificate is None:
+                continue
             verdict = judge(session.certificate, self._plan.authorities, lambda authority, _: self._crls.find(authority), now)
             if verdict.revoked:
                 self._end(session.worker, f"certificate {verdict.reason}")
@@ -386,16 +429,19 @@ class DataPlane:
             if session is not None:
                 self.log.ended("tunnel", host, session.address, session.decision.user, "the tunnel was closed")
             return True
-        certificate, address = self._words.certificate_of(worker), self._words.address_of(worker)
-        realm = next((virtual.realm for virtual in self._plan.hosts if virtual.host == host), None)
-        if certificate is None or realm is None:
-            reason = "no sign-in policy for tunnels has this name" if realm is None else "no certificate is known of this connection"
+        certificate, address = self._words.certificate_of(worker), self._words.address_of(worker) or question.get("ip_real", "")
+        virtual, user = next((virtual for virtual in self._plan.hosts if virtual.host == host), None), question.get("username", "")
+        if virtual is None or (virtual.user_oid and certificate is None):
+            reason = "no sign-in policy for tunnels has this name" if virtual is None else "no certificate is known of this connection"
             self.log.refused("tunnel", host, address, reason, certificate)
             return False
-        decision = self._plan.decide(realm, certificate, question.get("username", ""))
-        reason = self._judge(certificate) or decision.reason
+        if not virtual.user_oid:
+            certificate = None  # not asked for, and so not looked at
+        realm = virtual.realm
+        decision = self._plan.decide(realm, certificate, user)
+        reason = (self._judge(certificate) if certificate is not None else "") or decision.reason
         if reason:
-            self.log.refused("tunnel", host, address, reason, certificate)
+            self.log.refused("tunnel", host, address, reason, certificate, who="" if certificate is not None else user)
             return False
         agent = question.get("user_agent", "")
         self._sessions.add(sessions.Session(worker, host, address, decision, certificate, agent, time.time()))
@@ -414,7 +460,7 @@ class DataPlane:
         reason = self._browser_reason(visit, realm)
         if reason:
             return self._refuse(visit, 403, "You are not signed in", reason)
-        if realm.server_kind != "certificate":
+        if realm.server_kind != "certificate" or realm.secondary:
             return self._other_server(visit, policy, realm)
         assert visit.certificate is not None
         decision = self._plan.decide(realm, visit.certificate)
@@ -449,7 +495,8 @@ class DataPlane:
         return (judged or realm.refuses(visit.certificate)) if demanded else ""
 
     def _other_server(self, visit: front.Visit, policy: Policy, realm: Realm) -> front.Page:
-        text = f"the realm {realm.name} authenticates with {realm.server} ({realm.server_kind}); this front signs in with certificates only"
+        asked = f"{realm.server} ({realm.server_kind}){f' and {realm.secondary}' if realm.secondary else ''}"
+        text = f"the realm {realm.name} authenticates with {asked}; this front signs in with certificates only"
         where = " Administrators sign in to the management port." if policy.administrators else ""
         page = self._refuse(visit, 501, "Not modelled", text)
         return front.Page(page.status, page.title, page.text + where, {"Realm": realm.name, "Sign-in policy": policy.url})

@@ -22,13 +22,13 @@ PREFIX = "tunnel-"
 
 @dataclass(frozen=True)
 class Session:
-    """`worker`: ocserv's number of it, that of its process. `since`: UNIX time."""
+    """`worker`: ocserv's number of it, that of its process. `certificate`: None where none was asked for. `since`: UNIX time."""
 
     worker: int
     host: str
     address: str
     decision: Decision
-    certificate: x509.Certificate
+    certificate: x509.Certificate | None
     agent: str
     since: float
 

@@ -25,7 +25,7 @@ from lab.connect_secure.data import front, names, ocserv, ocsp
 from lab.connect_secure.data.crls import Crls
 from lab.connect_secure.data.judge import closed, judge
 from lab.connect_secure.data.log import Log
-from lab.connect_secure.data.plan import Authority, Cdp, Decision, Plan, Realm, Refused, plan
+from lab.connect_secure.data.plan import Authority, Cdp, Decision, Plan, RadiusServer, Realm, Refused, plan
 from lab.connect_secure.data.sessions import Session, Sessions, worker
 from lab.vpn_pki import CrlServer, User, UserCa, crl_pem
 
@@ -48,6 +48,25 @@ def rule(*roles: str, stop: bool = False, names: tuple[str, ...] = ("*",), test:
 
 def server(template: str = "<certAttr.CN>") -> dict[str, Any]:
     return {"certificate": {"settings": {"user-name-template": template}}}
+
+
+def codes(secret: str = "6d", rule: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
+    """A RADIUS server; `rule`: what is different in its challenge rule."""
+    shown = {
+        "name": "Ask",
+        "response-packet-type": "Access Challenge",
+        "attribute": "Reply-Message",
+        "operator": "matches the expression",
+        "value": "*",
+        "action": "show Generic Login page",
+    }
+    own = {"radius-server": "10.0.0.9", "shared-secret-encrypted": secret, "custom-rules": {"rule": [shown | (rule or {})]}}
+    return {"radius": {"settings": own | settings}}
+
+
+def additional(**changes: str) -> dict[str, Any]:
+    own = {"name": "Codes", "username-template": "<USER>", "end-session-if-authentication-fails": "true"}
+    return {"secondary-authentication-settings": own | changes}
 
 
 def policy(url: str, *realms: str, kind: str = "user", enabled: bool = True) -> dict[str, Any]:
@@ -148,6 +167,26 @@ def test_hosts_and_order() -> None:
     assert list(found.values()) == ["vpn.corp.example/", "VPN2.corp.example/portal", "*/", "*/", "*/", "*/admin/", None]
 
 
+def test_radius_server_of_a_tunnel() -> None:
+    more = {"timeout": "3", "retries": "2", "backup-server": {"radius-server": "10.0.0.10"}, "nas-identifier": "vpn1"}
+    alone = plan(tree(policy("vpn.corp.example/", "Staff"), servers={"Card": codes(**more)}), {"6d": "s3cret"})
+    (host,) = alone.hosts
+    assert host.radius == RadiusServer("Card", ("10.0.0.9", "10.0.0.10"), 1812, "s3cret", "vpn1", 3, 2, challenges=True)
+    assert host.user_oid == "" and host.radius.patience == 18 and "s3cret" not in repr(alone)
+    (both,) = plan(tree(policy("vpn.corp.example/", "Staff"), servers={"Codes": codes()}, realm=additional())).hosts
+    assert both.user_oid == "2.5.4.3" and both.radius is not None and both.radius.name == "Codes"
+    silent = plan(tree(policy("vpn.corp.example/", "Staff"), servers={"Card": codes(**{"custom-rules": {"rule": []}})})).hosts[0].radius
+    assert silent is not None and not silent.challenges
+
+
+def test_radius_user_gets_roles_by_name() -> None:
+    made = plan(tree(policy("vpn.corp.example/", "Staff"), servers={"Card": codes()}, rules=(rule("Users", names=("al*",)),)))
+    realm = made.hosts[0].realm
+    assert made.decide(realm, None, "alice").roles == ("Users",)
+    assert made.decide(realm, None, "bob").reason == "no role: no role mapping rule of the realm Staff fits the user bob"
+    assert "no user name" in made.decide(realm, None).reason
+
+
 @pytest.mark.parametrize(
     ("policies", "options", "message"),
     [
@@ -164,13 +203,52 @@ def test_hosts_and_order() -> None:
         ([policy("vpn.corp.example/")], {}, "it has: none"),
         (
             [policy("vpn.corp.example/", "Staff")],
-            {"servers": {"Card": {"radius": {}}}},
-            "authenticates with 'Card' (radius); only certificate servers are modelled for tunnels",
+            {"servers": {"Card": {"ldap": {}}}},
+            "authenticates with 'Card' (ldap); only certificate servers, with or without an additional RADIUS server, and",
         ),
         (
             [policy("vpn.corp.example/", "Staff")],
-            {"realm": {"secondary-authentication-settings": {"name": "Codes"}}},
-            "has the additional server 'Codes'; that is not modelled for tunnels",
+            {
+                "servers": {"Card": codes()},
+                "realm": {
+                    "authentication-policy": {
+                        "certificate": {
+                            "certificate-restriction": "Only allow users with a client-side certificate signed by Trusted Client CAs"
+                        }
+                    }
+                },
+            },
+            "demands a certificate before 'Card' (radius); for tunnels that is modelled the other way round only",
+        ),
+        (
+            [policy("vpn.corp.example/", "Staff")],
+            {"servers": {"Card": codes(rule={"action": "show Next Token page"})}},
+            "the custom RADIUS rule 'Ask' of 'Card' has action 'show Next Token page'; for tunnels only those are modelled",
+        ),
+        (
+            [policy("vpn.corp.example/", "Staff")],
+            {"servers": {"Card": codes(rule={"response-packet-type": "Access Reject", "value": "x*"})}},
+            "has value 'x*', response-packet-type 'Access Reject'",
+        ),
+        (
+            [policy("vpn.corp.example/", "Staff")],
+            {"servers": {"Codes": codes()}, "realm": additional(**{"username-template": "<certAttr.CN>"})},
+            "only a RADIUS server is modelled, for the same user (<USER>)",
+        ),
+        (
+            [policy("vpn.corp.example/", "Staff")],
+            {"servers": {"Codes": codes()}, "realm": additional(**{"end-session-if-authentication-fails": "false"})},
+            "and with an end of the session where it refuses",
+        ),
+        (
+            [policy("vpn.corp.example/", "Staff")],
+            {"servers": {"Card": codes()}, "realm": additional()},
+            "authenticates with 'Card' (radius) and 'Codes'; only certificate servers",
+        ),
+        (
+            [policy("vpn.corp.example/", "Staff")],
+            {"servers": {"Codes": {"ldap": {}}}, "realm": additional()},
+            "has the additional server 'Codes'; for tunnels only a RADIUS server is modelled",
         ),
         ([policy("v pn/", "Portal")], {}, "the URL begins with a host name or with *"),
         ([policy("*/a b/", "Portal")], {}, "a path has letters, digits"),
