@@ -22,6 +22,8 @@ from cryptography import x509
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
 
@@ -117,6 +119,11 @@ class Keyring:
                 f"the storage key {kid}, which seeds are sealed to, is not in {self._path}; bring it back from the backup"
             )
         return found
+
+    def secret(self, use: str) -> bytes:
+        """32 octets for one use, the same for all workers and servers that have these keys; new with the next storage key."""
+        scalar = self._newest("storage").private.private_numbers().private_value.to_bytes(32, "big")
+        return HKDF(SHA256(), 32, salt=None, info=f"passivekey/1/server/{use}".encode()).derive(scalar)
 
     @property
     def policy_signer(self) -> keys.SoftwareKey:

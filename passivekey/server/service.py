@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+import hmac
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,9 +23,13 @@ from passivekey.server.keyring import Keyring
 from passivekey.server.store import FLOOR, Device, Store, Transaction
 
 NONCE_LIFE = 120
+NONCE_AHEAD = 30
+"""Seconds that the clock of another server of the same database may be ahead."""
+
 CHALLENGE_LIFE = 120
 SIGN_IN_LIFE = 300
 PENDING_LIFE = 3600
+CRL_AGE = 60
 MOST_TICKET_HOURS = 168
 POLICY_LIFE = 86400
 Done = TypeVar("Done")
@@ -89,6 +94,7 @@ class Service:
     audit: Audit
     clock: Callable[[], float]
     backend: factors.Backend | None = None
+    _crl: tuple[int, bytes] = field(default=(0, b""), repr=False)
     _dummy: codes.Seed = field(default_factory=lambda: codes.Seed(codes.new_seed()))
 
     @property
@@ -115,7 +121,10 @@ class Service:
         return messages.policy(self.keyring.policy_signer, claims)
 
     def crl(self) -> bytes:
-        """The CRL of the device CA, DER; its number grows with each that is made."""
+        """The CRL of the device CA, DER; its number grows with each that is made. Anybody may ask: it is made once a minute at most."""
+        made, der = self._crl
+        if der and 0 <= self.now - made < CRL_AGE:
+            return der
         ca, key = self.keyring.ca
         with self.store.transaction() as transaction:
             number = max(transaction.number("crl") + 1, self.now)
@@ -123,16 +132,35 @@ class Service:
             revoked = transaction.revoked_certificates(self.now)
         entries = [(serial, _time(at)) for serial, at in revoked]
         life = datetime.timedelta(seconds=self.rules.crl_life)
-        return certificates.revocation_list(ca, key, entries, number, _time(self.now), life).public_bytes(Encoding.DER)
+        der = certificates.revocation_list(ca, key, entries, number, _time(self.now), life).public_bytes(Encoding.DER)
+        self._crl = (self.now, der)
+        return der
 
     def ca_certificate(self) -> bytes:
         return self.keyring.ca[0].public_bytes(Encoding.DER)
 
     def nonce(self) -> str:
-        nonce = messages.text(secrets.token_bytes(16))
-        with self.store.transaction() as transaction:
-            transaction.add_ticket(nonce, "nonce", "", self.now + NONCE_LIFE)
-        return nonce
+        """Anybody may ask, so that nothing is written: it says itself when it was made, and by whom; it is remembered when it is spent."""
+        drawn = secrets.token_bytes(16) + self.now.to_bytes(8, "big")
+        return messages.text(drawn + self._sealed(drawn))
+
+    def _sealed(self, drawn: bytes) -> bytes:
+        return hmac.digest(self.keyring.secret("nonces"), drawn, "sha256")[:16]
+
+    def _spend_nonce(self, nonce: str) -> bool:
+        """Whether it is one of ours, of now, and not spent yet."""
+        octets = messages.octets(nonce, "proof-refused")
+        drawn, sealed = octets[:24], octets[24:]
+        if len(octets) != 40 or not hmac.compare_digest(sealed, self._sealed(drawn)):
+            return False
+        if not -NONCE_AHEAD <= self.now - int.from_bytes(drawn[16:], "big") <= NONCE_LIFE:
+            return False
+        try:
+            with self.store.transaction() as transaction:
+                transaction.add_ticket(nonce, "spent-nonce", "", self.now + NONCE_AHEAD + NONCE_LIFE)
+        except Conflict:
+            return False
+        return True
 
     # ---- signing in where there is no ticket
 
@@ -606,9 +634,8 @@ class Service:
         with self.store.transaction(reading=True) as transaction:
             found = self._device(transaction, device)
         claims = messages.read_proof(proof, _key(found.public_key), f"{self.rules.origin}{path}", self.now)
-        with self.store.transaction() as transaction:
-            if transaction.spend_ticket(str(claims["nonce"]), "nonce", self.now) is None:
-                raise Refused("proof-refused", "the nonce is not good, or not good any more")
+        if not self._spend_nonce(str(claims["nonce"])):
+            raise Refused("proof-refused", "the nonce is not good, or not good any more")
         if self._usable(found) is None:
             raise Refused("not-allowed", "the account cannot be used")
         return claims

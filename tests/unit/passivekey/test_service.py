@@ -14,6 +14,7 @@ from cryptography import x509
 
 from passivekey.protocol import codes, messages
 from passivekey.protocol.errors import Refused
+from passivekey.server.keyring import Keyring
 
 SITE, OTHER_SITE = "intranet.corp.example", "wiki.corp.example"
 
@@ -168,6 +169,41 @@ def test_proofs(service, pc, workstation, bob, clock):
     late = pc.proof("status")
     clock.now += 121
     refused("proof-refused", service.status, pc.device, late)
+
+
+@pytest.mark.parametrize("case", ["spent", "of the future", "old", "changed", "short", "of other keys", "no base64"])
+def test_nonces(service, pc, clock, case, tmp_path):
+    """They are not written down before they are spent; what is not ours, not of now, or spent, is refused."""
+    store, service.store = service.store, None
+    nonce, other = service.nonce(), service.nonce()
+    service.store = store
+    assert nonce != other
+    if case == "spent":
+        assert service._spend_nonce(nonce) is True
+    elif case == "of the future":
+        clock.now -= 31
+    elif case == "old":
+        clock.now += 121
+    elif case == "changed":
+        nonce = ("B" if nonce[0] == "A" else "A") + nonce[1:]
+    elif case == "short":
+        nonce = messages.text(messages.octets(nonce)[:-3])
+    elif case == "of other keys":
+        service.keyring = Keyring.create(tmp_path / "other.json", "passphrase of other keys", "Other", "other", int(clock.now))
+    elif case == "no base64":
+        refused("proof-refused", service._spend_nonce, nonce[:-1] + "=")
+        return
+    assert service._spend_nonce(nonce) is False
+
+
+def test_two_at_once_with_one_nonce(service):
+    nonce, outcomes = service.nonce(), []
+    threads = [threading.Thread(target=lambda: outcomes.append(service._spend_nonce(nonce))) for _number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == [False] * 7 + [True]
 
 
 def test_proofs_of_disabled_accounts_are_refused(service, pc, alice, directory):

@@ -11,6 +11,7 @@ pytest.importorskip("starlette", reason="Starlette is not installed")
 pytest.importorskip("httpx", reason="httpx is not installed")
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from starlette.testclient import TestClient
 
 from passivekey.protocol import codes, messages
@@ -74,7 +75,7 @@ def test_wrong_passwords_are_counted(client):
     problem(sign_in(client), 401, "unauthenticated")
 
 
-def test_public_documents(client, service):
+def test_public_documents(client, service, clock):
     keys = service.keyring.policy_jwks
     policy = messages.read_policy(client.get("/v1/policy").text, keys, service.now)
     assert policy["origin"] == "https://passivekey.corp.example"
@@ -82,6 +83,8 @@ def test_public_documents(client, service):
     ca = x509.load_der_x509_certificate(client.get("/v1/ca").content)
     assert crl.is_signature_valid(ca.public_key())
     assert client.get("/v1/policy/succession").json() == {"statements": []}
+    assert client.get("/v1/crl").content == crl.public_bytes(Encoding.DER), "not made anew for everybody who asks"
+    clock.now += 60
     again = x509.load_der_x509_crl(client.get("/v1/crl").content)
     numbers = [each.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number for each in (crl, again)]
     assert numbers[0] < numbers[1]
