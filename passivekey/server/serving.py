@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 import threading
 import time
 from inspect import signature
@@ -20,6 +21,7 @@ from passivekey.protocol import messages
 from passivekey.protocol.errors import Refused
 from passivekey.server import settings
 from passivekey.server.cli import opened
+from passivekey.server.metrics import FOLDER
 from passivekey.server.service import PENDING_LIFE, Service
 from passivekey.server.spnego import Acceptor
 from passivekey.server.web import Fronts, application
@@ -56,6 +58,12 @@ def run(given: settings.Settings, path: Path, workers: int, factory: str = "pass
         h11_max_incomplete_event_size=messages.LONGEST,
     )
     listening = _listen(given.address, given.port)
+    with tempfile.TemporaryDirectory(prefix="passivekey-metrics-") as counts:
+        os.environ[FOLDER] = counts
+        _serve(config, listening, workers)
+
+
+def _serve(config: uvicorn.Config, listening: socket.socket, workers: int) -> None:
     if workers > 1:
         # uvicorn 0.32 (of Debian 13) wants to be told what each process runs; later ones know
         told: dict[str, Any] = {"target": uvicorn.Server(config).run} if "target" in signature(Multiprocess).parameters else {}

@@ -137,6 +137,20 @@ def test_radius_says_the_same_to_all_and_repeats_nothing(client, pc):
     assert client.post("/v1/radius", json={}).status_code == 403
 
 
+def test_metrics_of_all_workers(service, tmp_path, monkeypatch):
+    """Whichever worker is asked; what one counted that has ended is not forgotten."""
+    monkeypatch.setenv("PASSIVEKEY_METRICS", str(tmp_path / "counts"))
+    (tmp_path / "counts").mkdir()
+    workers = [
+        TestClient(application(service, FRONTS), base_url="https://passivekey.corp.example", client=("10.9.9.9", 1)) for _n in range(2)
+    ]
+    for worker in (*workers, workers[0]):
+        assert worker.get("/v1/policy").status_code == 200
+    assert workers[0].get("/v1/nonces").status_code == 405
+    for asked in (workers[1], TestClient(application(service, FRONTS), client=("10.9.9.9", 1))):
+        assert 'passivekey_requests_total{path="/v1/policy",status="200"} 3\n' in asked.get("/metrics").text
+
+
 def test_metrics_and_health(client, service, pc, tmp_path):
     assert client.get("/health").json() == {"status": "ok", "checks": {"database": "ok", "directory": "ok"}}
     assert client.get("/metrics").status_code == 403
