@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,8 @@ def _settings(document: Mapping[str, Any]) -> Settings:
         _second_factor(part("enrollment").get("second_factor", []), backend),
         backend is not None and part("backend").get("radius", True),
     )
+    if part("administration").get("groups") and find_spec("jinja2") is None:
+        raise ConfigurationError("administration.groups: the pages need Jinja2; install it (Debian: python3-jinja2)")
     directory = part("directory")
     connecting = Connecting(
         tuple(directory["servers"]),
