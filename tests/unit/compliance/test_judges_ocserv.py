@@ -116,6 +116,16 @@ def directives(**changed: Any) -> dict[str, Any]:
     return facts(configuration=file({**DIRECTIVES, **{name.replace("_", "-"): value for name, value in changed.items()}}))
 
 
+def codes(sign_in: str, *auth: str, **changed: Any) -> dict[str, Any]:
+    """A gateway whose inventory says what else opens it; RADIUS is asked by the relay."""
+    own = {"auth": list(auth), **{name.replace("_", "-"): value for name, value in changed.items()}}
+    kept = {name: value for name, value in DIRECTIVES.items() if sign_in != "radius" or name in ("cisco-client-compat", "vhosts")}
+    return facts({"sign_in": sign_in}, configuration=file({**kept, **own}))
+
+
+RADIUS = "radius[config=/etc/ocserv/certlogon/radius/radiusclient.conf,groupconfig=false,nas-identifier=gw]"
+
+
 def own(pem: str) -> dict[str, Any]:
     return facts(certificate=file([words(pem)]))
 
@@ -135,6 +145,15 @@ CASES: dict[str, list[Case]] = {
         Case(directives(**{"enable-auth": ["plain[passwd=/etc/ocserv/passwd]"]}), "fail", "enable-auth"),
         Case(directives(**{"cisco-client-compat": ["true"]}), "fail", "A cookie opens"),
         Case(directives(vhosts=["b.example"]), "unknown", "virtual hosts b.example"),
+        Case(codes("certificate_and_radius", "certificate", RADIUS), "pass"),
+        Case(codes("certificate_and_radius", "certificate"), "fail", "A card alone opens the gateway"),
+        Case(codes("certificate_and_radius", RADIUS), "fail", "Who has no certificate gets in"),
+        Case(codes("certificate", RADIUS), "fail", "Who has no certificate gets in"),
+        Case(codes("radius", RADIUS), "pass"),
+        Case(codes("radius", "certificate"), "fail", "No RADIUS server is asked"),
+        Case(codes("radius", RADIUS, enable_auth=["plain[passwd=/x]"]), "fail", "there is plain[passwd=/x] too"),
+        Case(codes("certificate_or_radius", RADIUS, enable_auth=["certificate"]), "pass"),
+        Case(codes("radius", RADIUS, enable_auth=["certificate"]), "fail", "there is certificate too"),
         Case(facts(configuration=UNREAD), "unknown", "Permission denied"),
         Case(facts(configuration=MISSING), "unknown", "role ocserv_gateway"),
     ],

@@ -66,7 +66,15 @@ def certificate_required(facts: Facts, _parameters: Parameters) -> Verdicts:
     evidence = {name: configuration.get(name, []) for name in ("auth", "enable-auth", "cisco-client-compat", "vhosts")}
     ways = [*evidence["auth"], *evidence["enable-auth"]]
     others = [way for way in evidence["enable-auth"] if not way.startswith("certificate")]
-    if not any(way.startswith("certificate") for way in evidence["auth"]):
+    if not _certificates_count(facts) or not _all_show_certificates(facts):
+        yield _without_certificate(facts, ways, evidence)
+    elif facts["expected"].get("sign_in") == "certificate_and_radius" and not any(way.startswith("radius") for way in evidence["auth"]):
+        yield failed(
+            "authentication",
+            f"A card alone opens the gateway, and no RADIUS server is asked: auth is {', '.join(ways)}",
+            directives=evidence,
+        )
+    elif not any(way.startswith("certificate") for way in evidence["auth"]):
         yield failed("authentication", f"Who has no certificate gets in: auth is {', '.join(ways) or 'not set'}", directives=evidence)
     elif others:
         yield failed("authentication", f"Who has no certificate gets in by {', '.join(others)} (enable-auth)", directives=evidence)
@@ -79,8 +87,32 @@ def certificate_required(facts: Facts, _parameters: Parameters) -> Verdicts:
         yield passed("authentication", directives=evidence)
 
 
+def _certificates_count(facts: Facts) -> bool:
+    """Whether the inventory lets cards open the gateway at all."""
+    return bool(facts["expected"].get("sign_in") != "radius")
+
+
+def _all_show_certificates(facts: Facts) -> bool:
+    return bool(facts["expected"].get("sign_in") != "certificate_or_radius")
+
+
+def _without_certificate(facts: Facts, ways: list[str], evidence: Words) -> Verdict:
+    """Where the inventory declares that the RADIUS server lets in people without a card."""
+    asked = [way for way in ways if way.startswith("radius")]
+    odd = [way for way in ways if way not in asked and not (way.startswith("certificate") and _certificates_count(facts))]
+    if not asked:
+        return failed("authentication", f"No RADIUS server is asked: auth is {', '.join(ways) or 'not set'}", directives=evidence)
+    if odd:
+        return failed(
+            "authentication", f"Declared is {facts['expected']['sign_in']}, and there is {', '.join(odd)} too", directives=evidence
+        )
+    return passed("authentication", "As declared, whom the RADIUS server lets in needs no card", directives=evidence)
+
+
 def authorities(facts: Facts, _parameters: Parameters) -> Verdicts:
     """The CAs that are declared are those that open the gateway, as long as their CRLs are good."""
+    if not _certificates_count(facts):
+        return
     if (path := _value(facts, "ca-cert")) != f"{FOLDER}/trust.pem":
         yield failed("ca-cert", f"ocserv trusts the CAs in {path}, which nobody closes when a CRL ends", ca_cert=path)
         return
@@ -131,7 +163,7 @@ def purposes(facts: Facts, _parameters: Parameters) -> Verdicts:
 
 def user_names(facts: Facts, _parameters: Parameters) -> Verdicts:
     wanted, found = facts["expected"].get("user_name_attribute"), _value(facts, "cert-user-oid")
-    if not wanted:
+    if not wanted or not _certificates_count(facts):
         return
     if found == wanted:
         yield passed("user names", cert_user_oid=found)
@@ -144,6 +176,8 @@ def user_names(facts: Facts, _parameters: Parameters) -> Verdicts:
 
 def checked(facts: Facts, _parameters: Parameters) -> Verdicts:
     """Revocations count."""
+    if not _certificates_count(facts):
+        return
     if (path := _value(facts, "crl")) != f"{FOLDER}/crl.pem":
         yield failed("crl", f"ocserv goes by the CRL in {path or 'no file'}, which nobody judges", crl=path)
         return
@@ -233,6 +267,8 @@ def closed_without(facts: Facts, _parameters: Parameters) -> Verdicts:
 
 def gate(facts: Facts, _parameters: Parameters) -> Verdicts:
     """What closes to the second when the first CRL ends, whether or not anything else still works."""
+    if not _certificates_count(facts) or not _all_show_certificates(facts):
+        return
     path, script, until = _value(facts, "connect-script"), facts["connect_script"], facts["gate"]
     if path != GATE or not script.get("is", {}).get("gate"):
         yield failed("gate", f"ocserv asks {path or 'nobody'} before it opens a session, and not the gate {GATE}", connect_script=path)
