@@ -52,7 +52,11 @@ class Database:
             with nullcontext() if reading else self._writer, self.engine.begin() as connection:
                 found = Connection(self, connection)
                 self._begin(found, reading, lasting)
-                yield found
+                try:
+                    yield found
+                finally:
+                    if reading and not self._sqlite:
+                        found.driver.autocommit = False
         except (sa.exc.IntegrityError, dbapi.IntegrityError) as error:
             raise Conflict(plain(error)) from error
         except (sa.exc.SQLAlchemyError, dbapi.Error) as error:
@@ -70,7 +74,9 @@ class Database:
 
     def _begin(self, connection: Connection, reading: bool, lasting: bool) -> None:
         if not self._sqlite:
-            if not lasting:
+            if reading:
+                connection.driver.autocommit = True  # each statement sees what is committed in any case, and this saves two messages
+            elif not lasting:
                 connection.driver.execute("SET LOCAL synchronous_commit = off")
         elif reading:
             connection.driver.execute("BEGIN")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import datetime
 import hmac
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from passivekey.server.accounts import Account, Directory
 from passivekey.server.audit import Audit
 from passivekey.server.database import Conflict
 from passivekey.server.keyring import Keyring
-from passivekey.server.store import FLOOR, Device, Store, Transaction
+from passivekey.server.store import FLOOR, Device, Held, Store, Transaction
 
 NONCE_LIFE = 120
 NONCE_AHEAD = 30
@@ -274,7 +274,9 @@ class Service:
         return _Spending(given.kind, judged[given.kind](principal, given))
 
     def _by_device(self, principal: Account, given: factors.Factor) -> Callable[[Transaction], bool]:
-        fitting = self._fitting(principal, "enrollment", given.code)
+        with self.store.transaction(reading=True) as transaction:
+            held = transaction.held(principal.sid)
+        fitting = self._fitting(held, "enrollment", given.code)
         return lambda transaction: any(self._accept(device, counter, "enrollment", transaction) for device, counter in fitting)
 
     def _by_ticket(self, principal: Account, given: factors.Factor) -> Callable[[Transaction], bool]:
@@ -463,11 +465,10 @@ class Service:
         try:
             opened = messages.open_cookie(cookie, self.keyring.cookie_keys)
             with self.store.transaction(reading=True) as transaction:
-                found = transaction.device(opened.device)
-                sealed = transaction.seed(opened.device)
-                certificate = transaction.certificate(opened.device)
-            if found is None or found.state != "active" or sealed is None or certificate is None or certificate[1] < self.now:
+                active = transaction.active(opened.device, self.now)
+            if active is None:
                 raise Refused("unauthenticated", "the device is not active")
+            found, sealed = active
             code = messages.read_cookie(opened, _key(found.public_key), site)
             window = codes.Window(back=1 + -(-self.rules.interval // codes.STEP), drift=found.drift)
             counters = [counter for counter in window.counters(codes.counter_at(self.now)) if counter == code.counter]
@@ -497,13 +498,17 @@ class Service:
 
     def radius(self, username: str, password: str, state: str, source: str) -> str:
         """The state of a challenge, or "" where the user is in. Raises `Refused("unauthenticated")`; who is unknown learns nothing."""
-        who = f"source:{source}"
+        if state:
+            return self._radius_second(username, password, state, source)
         with self.store.transaction(reading=True) as transaction:
-            waits = transaction.waits_until(who) > self.now
+            waits = transaction.waits_until(f"source:{source}") > self.now
         if waits:
-            self.audit.write("radius-throttled", source=source)
-            raise Refused("throttled", "too many attempts")
-        return self._radius_second(username, password, state, source) if state else self._radius_first(username, password, source)
+            raise self._throttled(source)
+        return self._radius_first(username, password, source)
+
+    def _throttled(self, source: str) -> Refused:
+        self.audit.write("radius-throttled", source=source)
+        return Refused("throttled", "too many attempts")
 
     def _radius_first(self, username: str, password: str, source: str) -> str:
         account = self.directory.by_name(username)
@@ -523,12 +528,19 @@ class Service:
         return challenge
 
     def _radius_second(self, username: str, code: str, state: str, source: str) -> str:
+        held, locked = [], False
         with self.store.transaction(lasting=False) as transaction:
-            about = transaction.spend_ticket(state, "radius", self.now)
-        sid, asked, name = (about or "  ").split(" ", 2)
+            waits = transaction.waits_until(f"source:{source}") > self.now
+            about = None if waits else transaction.spend_ticket(state, "radius", self.now)
+            sid, asked, name = (about or "  ").split(" ", 2)
+            if sid:
+                locked = transaction.waits_until(f"account:{sid}") > self.now
+                held = transaction.held(sid)
+        if waits:
+            raise self._throttled(source)
         account = self.directory.by_sid(sid) if sid and name == username.casefold() else None
-        usable = account if account and account.usable and not self._locked(account) else None
-        device, backend = self._radius_code(usable, code) if not asked else None, ""
+        usable = account if account and account.usable and not locked else None
+        device, backend = self._radius_code(held if usable else [], code) if not asked else None, ""
         if device is None and self.rules.backend_radius:
             verdict = self._backend_says(usable, code, asked)
             if verdict.transaction:
@@ -551,9 +563,9 @@ class Service:
             self.backend.pretend()
         return factors.Verdict()
 
-    def _radius_code(self, account: Account | None, code: str) -> str | None:
+    def _radius_code(self, held: Sequence[Held], code: str) -> str | None:
         """The device whose code it is, accepted now."""
-        for device, counter in self._fitting(account, "radius", code):
+        for device, counter in self._fitting(held, "radius", code):
             if self._try(partial(self._accept_login, device, counter)):
                 return device.id
         return None
@@ -564,12 +576,8 @@ class Service:
             transaction.forgive(f"account:{device.sid}")
         return done
 
-    def _fitting(self, account: Account | None, channel: str, code: str) -> list[tuple[Device, int]]:
-        """The account's devices whose code this is now, and its counter; who has none costs the time of one."""
-        held: list[tuple[Device, tuple[str, str] | None]] = []
-        if account is not None:
-            with self.store.transaction(reading=True) as transaction:
-                held = transaction.held(account.sid)
+    def _fitting(self, held: Sequence[Held], channel: str, code: str) -> list[tuple[Device, int]]:
+        """Of an account's devices those whose code this is now, and its counter; who has none costs the time of one."""
         if not held:
             self._dummy.find(channel, code, codes.Window().counters(codes.counter_at(self.now)))
         fitting = []
@@ -581,9 +589,7 @@ class Service:
         return fitting
 
     def _accept(self, device: Device, counter: int, channel: str, transaction: Transaction) -> bool:
-        found = transaction.device(device.id)
-        good = found is not None and found.state == "active" and not self._forgotten(transaction, counter)
-        done = good and transaction.accept(device.id, channel, counter)
+        done = not self._forgotten(transaction, counter) and transaction.accept(device.id, channel, counter)
         if done:
             transaction.saw(device.id, self.now, _drift(counter, self.now))
         return done

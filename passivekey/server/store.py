@@ -169,6 +169,9 @@ class Device:
     reason: str | None
 
 
+Held = tuple[Device, tuple[str, str] | None]
+"""A device, with its sealed seed and the kid of the storage key."""
+
 _DEVICE = sa.select(
     devices.c.id,
     devices.c.account,
@@ -189,6 +192,12 @@ _HELD = (
     .where(accounts.c.sid == _given("sid"), devices.c.state == "active")
     .order_by(devices.c.created, devices.c.id)
 )
+_LATEST = sa.select(sa.func.max(certificates.c.expires)).where(certificates.c.device == devices.c.id).scalar_subquery()
+_ACTIVE = (
+    _DEVICE.add_columns(seeds.c.sealed, seeds.c.kid)
+    .join(seeds, seeds.c.device == devices.c.id)
+    .where(devices.c.id == _given("device"), devices.c.state == "active", _given("now") <= _LATEST, seeds.c.state == "active")
+)
 _SAW = sa.update(devices).where(devices.c.id == _given("device")).values(seen=_given("now"), drift=_given("moved"))
 _CERTIFICATE = (
     sa.select(certificates.c.der, certificates.c.expires)
@@ -203,8 +212,16 @@ _ACCEPTED = (
     accepted.c.site == _given("where_site"),
 )
 _LAST_ACCEPTED = sa.select(accepted.c.counter).where(*_ACCEPTED)
-_ACCEPT_LATER = sa.update(accepted).where(*_ACCEPTED, accepted.c.counter < _given("value")).values(counter=_given("value"))
-_ACCEPT_FIRST = sa.insert(accepted)
+_ACCEPT = sa.text(
+    "INSERT INTO accepted (device, channel, site, counter) SELECT id, :channel, :site, :counter FROM devices "
+    "WHERE id = :device AND state = 'active' "
+    "ON CONFLICT (device, channel, site) DO UPDATE SET counter = excluded.counter WHERE accepted.counter < excluded.counter"
+).bindparams(
+    sa.bindparam("device", type_=sa.String),
+    sa.bindparam("channel", type_=sa.String),
+    sa.bindparam("site", type_=sa.String),
+    sa.bindparam("counter", type_=sa.BigInteger),
+)
 _ADD_SESSION = sa.insert(sessions)
 _SESSION = sa.select(sessions.c.device, sessions.c.created, sessions.c.used).where(
     sessions.c.hash == _given("token"), sessions.c.site == _given("place")
@@ -212,7 +229,7 @@ _SESSION = sa.select(sessions.c.device, sessions.c.created, sessions.c.used).whe
 _THIS_TICKET = (tickets.c.hash == _given("secret"), tickets.c.purpose == _given("what"))
 _ADD_TICKET = sa.insert(tickets)
 _TICKET = sa.select(tickets.c.about).where(*_THIS_TICKET, tickets.c.expires >= _given("now"))
-_SPEND_TICKET = sa.delete(tickets).where(*_THIS_TICKET)
+_SPEND_TICKET = sa.delete(tickets).where(*_THIS_TICKET).returning(tickets.c.about, tickets.c.expires)
 _WAITS = sa.select(failures.c.until).where(failures.c.who == _given("one"))
 _FORGIVE = sa.delete(failures).where(failures.c.who == _given("one"))
 _NUMBER = sa.select(_meta.c.value).where(_meta.c.name == _given("which"))
@@ -274,10 +291,15 @@ class Transaction:
         query = _DEVICE.where(accounts.c.sid == sid).order_by(devices.c.created, devices.c.id)
         return [Device(*found) for found in self._do(query.where(devices.c.state.in_(states)) if states else query)]
 
-    def held(self, sid: str) -> list[tuple[Device, tuple[str, str] | None]]:
+    def held(self, sid: str) -> list[Held]:
         """The account's active devices, each with its sealed seed and the kid of the storage key."""
         found = self._run(_HELD, sid=sid).fetchall()
         return [(Device(*row[:-2]), (row[-2], row[-1]) if row[-2] else None) for row in found]
+
+    def active(self, device: str, now: int) -> tuple[Device, tuple[str, str]] | None:
+        """An active device whose certificate has not ended, with its sealed seed and the kid of the storage key."""
+        found = self._run(_ACTIVE, device=device, now=now).fetchone()
+        return (Device(*found[:-2]), (found[-2], found[-1])) if found else None
 
     def all_devices(self, *, after: str = "", limit: int = 200) -> list[Device]:
         """Page by page, by id."""
@@ -356,15 +378,8 @@ class Transaction:
         return -1 if found is None else int(found[0])
 
     def accept(self, device: str, channel: str, counter: int, site: str = "") -> bool:
-        """Whether this counter is accepted now, and by nobody else: it is later than all before it."""
-        what = {"where_device": device, "where_channel": channel, "where_site": site}
-        if self._run(_ACCEPT_LATER, **what, value=counter).rowcount:
-            return True
-        if self._run(_LAST_ACCEPTED, **what).fetchone():
-            return False
-        # two at once: one of them meets the primary key, and its transaction is a conflict
-        self._run(_ACCEPT_FIRST, device=device, channel=channel, site=site, counter=counter)
-        return True
+        """Whether this counter is accepted now, and by nobody else: the device is active, and it is later than all before it."""
+        return bool(self._run(_ACCEPT, device=device, channel=channel, site=site, counter=counter).rowcount)
 
     # ---- sessions of sites
 
@@ -402,9 +417,8 @@ class Transaction:
 
     def spend_ticket(self, secret: str, purpose: str, now: int) -> str | None:
         """As `read_ticket`, for the one that comes first."""
-        about = self.read_ticket(secret, purpose, now)
-        gone = self._run(_SPEND_TICKET, secret=digest(secret), what=purpose).rowcount
-        return about if gone else None
+        found = self._run(_SPEND_TICKET, secret=digest(secret), what=purpose).fetchone()
+        return str(found[0]) if found and found[1] >= now else None
 
     def drop_tickets(self, purpose: str, about: str) -> int:
         """How many of this purpose were out about this, and are good no more."""
@@ -555,7 +569,6 @@ def _check_schema(connection: sa.Connection) -> None:
     connection.execute(sa.update(_meta).where(_meta.c.name == "schema").values(value=str(SCHEMA)))
 
 
-_LATEST = sa.select(sa.func.max(certificates.c.expires)).where(certificates.c.device == devices.c.id).scalar_subquery()
 _STEPS: tuple[tuple[sa.Executable, ...], ...] = (
     (
         sa.text("ALTER TABLE devices ADD COLUMN expires BIGINT"),
