@@ -51,9 +51,9 @@ class Desk:
         line = [*enter, *become, "env", "-i", f"--chdir={self.environment['HOME']}", *words, *command]
         return self.lab.run(CLIENT, *line, stdin=stdin, check=check)
 
-    def visit(self, url: str, *, extension: str = "", cookie: str = "", timeout: float = TIMEOUT) -> Page:
-        """A page in the user's browser (headless), with an extension (its folder on client1) or without; with `cookie` once there is one
-        of this name for the page."""
+    def visit(self, url: str, *, extension: bool = False, cookie: str = "", timeout: float = TIMEOUT) -> Page:
+        """A page in the user's browser (headless), with the extensions that the machine's policy forces or without; with `cookie` once
+        there is one of this name for the page."""
         asked = {"url": url, "ca_file": CA, "timeout": timeout, "extension": extension, "cookie": cookie}
         return page_of(self.run("python3", "-c", GUEST.read_text(), stdin=json.dumps(asked), check=False))
 

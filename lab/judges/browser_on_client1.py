@@ -4,8 +4,8 @@
 Settings: `url`, `ca_file`, `timeout` seconds, `issuer` (CN of the CA whose certificate to choose) and one of
 `pkcs12` {data, passphrase}: a software certificate, headless; `card` {token, folder, library, pin_file}: the card under Xvfb, where the
 PIN is typed into the browser's own dialog; neither: no certificate, headless. `fill` {css: value} and `click` (css) act on the page.
-`extension`: a folder that is loaded, which may start a native host as whoever runs this, with this process' environment; `cookie`: the
-page is opened once the browser has a cookie of this name for it.
+`extension`: the browser installs the extensions that the machine's policy forces, which may start native hosts as whoever runs this, with
+this process' environment; `cookie`: the page is opened once the browser has a cookie of this name for it.
 Answer: `title`, `text`, `url` of the final page, `error` of the navigation, `screenshot` (PNG, base64), `pin_dialogs`, `seconds`, and with
 `cookie` the `cookies` of the page before and after: {name: value}.
 """
@@ -35,9 +35,11 @@ POLICIES = Path("/etc/chromium/policies/managed")
 PIN_DIALOG = "Unlock Security Device"
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-component-update", "--disable-sync"),
-    *("--disable-background-networking", "--disable-default-apps", "--remote-debugging-port=0", "--remote-allow-origins=*"),
+    *("--disable-default-apps", "--remote-debugging-port=0", "--remote-allow-origins=*"),
     *("--password-store=basic", "--window-size=1000,700", "--window-position=0,0"),
 )
+NOTHING_FORCED = "--disable-background-networking"
+"""With it, extensions that a policy forces are not installed."""
 
 
 class Late(Exception):
@@ -86,12 +88,11 @@ def visit(asked: dict[str, Any], home: Path, deadline: Deadline, answer: dict[st
         environment |= {"DISPLAY": stack.enter_context(display(home))}
     if asked.get("issuer"):
         choose_by_policy(asked["url"], asked["issuer"])
-    extension = [f"--load-extension={asked['extension']}"] if asked.get("extension") else []
     if asked.get("extension"):
         # what it starts finds what is the user's
         data = os.environ.get("XDG_DATA_HOME") or f"{os.environ['HOME']}/.local/share"
         environment = {**os.environ, **environment, "XDG_DATA_HOME": data, "XDG_RUNTIME_DIR": os.environ["XDG_RUNTIME_DIR"]}
-    browser = stack.enter_context(chromium(home, environment, extension, headless=not asked.get("card")))
+    browser = stack.enter_context(chromium(home, environment, headless=not asked.get("card"), forced=bool(asked.get("extension"))))
     with Page(port(home, browser, deadline), deadline) as page:
         page.call("Page.enable")
         if asked.get("cookie"):
@@ -197,8 +198,9 @@ def display(home: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def chromium(home: Path, environment: dict[str, str], more: list[str], *, headless: bool) -> Iterator[subprocess.Popen[bytes]]:
-    command = ["chromium", *(["--headless=new"] if headless else []), *FLAGS, *more, f"--user-data-dir={home}/profile", "about:blank"]
+def chromium(home: Path, environment: dict[str, str], *, headless: bool, forced: bool) -> Iterator[subprocess.Popen[bytes]]:
+    flags = [*FLAGS, *([] if forced else [NOTHING_FORCED])]
+    command = ["chromium", *(["--headless=new"] if headless else []), *flags, f"--user-data-dir={home}/profile", "about:blank"]
     with (home / "chromium.log").open("wb") as log, started(command, stdout=log, stderr=log, env=environment) as process:
         yield process
 
