@@ -320,7 +320,7 @@ def authority(job: Job) -> None:
 
 def gateways(job: Job) -> None:
     name = lab_name("vpn")
-    lab_up(job, name, "vpn")
+    lab_up(job, name, "vpn", "passivekey")
     try:
         pytest(job, "-m", of_this_run("vpn and not ca"), "tests/integration", prefix=in_lab(name), env={"CERTLOGON_LAB": name})
     finally:
