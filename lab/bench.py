@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lab import large_directory, settings
+from lab import bench_passivekey, large_directory, root, settings
 from lab.errors import LabError
 from lab.labs import Lab
 from lab.progress import Progress
@@ -45,11 +45,16 @@ def main(arguments: list[str]) -> int:
         PARTS[part](Progress(), quick=options.quick, keep=options.keep)
         (FOLDER / "machine.json").write_text(json.dumps(machine(), indent=1) + "\n")
     if not options.quick:
-        found = [FOLDER / name for name in RESULTS if (FOLDER / name).exists()]
-        results = [row for file in found for row in json.loads(file.read_text())]
-        (settings.CHECKOUT / "docs/benchmarks.md").write_text(page(results, json.loads((FOLDER / "machine.json").read_text())))
-        print("written: docs/benchmarks.md")
+        render()
     return 0
+
+
+def render() -> None:
+    """docs/benchmarks.md of the last runs' results."""
+    found = [FOLDER / name for name in RESULTS if (FOLDER / name).exists()]
+    results = [row for file in found for row in json.loads(file.read_text())]
+    (settings.CHECKOUT / "docs/benchmarks.md").write_text(page(results, json.loads((FOLDER / "machine.json").read_text())))
+    print("written: docs/benchmarks.md")
 
 
 def peers() -> Path:
@@ -103,6 +108,26 @@ def appliances(progress: Progress, *, quick: bool, keep: bool) -> None:
     measured([sys.executable, "-m", "tests.benchmarks.appliances", str(FOLDER)] + ["--quick"] * quick, os.environ)
 
 
+def passivekey(progress: Progress, *, quick: bool, keep: bool) -> None:
+    """Logins by PassiveKey over REST, cookies and RADIUS; no lab but its root, in which FreeRADIUS runs."""
+    databases(progress)
+    root.ensure(progress)
+    layers = [root.ensure_layer(progress, root.PASSIVEKEY), *root.PASSIVEKEY.lower]
+    options = ["--layers", ":".join(map(str, layers))]
+    measured([sys.executable, "-m", "tests.benchmarks.passivekey", str(FOLDER), *options] + ["--quick"] * quick, os.environ)
+
+
+def databases(progress: Progress) -> None:
+    """PostgreSQL's programs; the cluster that the package makes is not used."""
+    if any(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
+        return
+    with progress.step("Debian packages: postgresql"):
+        command = ["apt-get", "install", "-q", "-y", "--no-install-recommends", "postgresql"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise LabError(f"{' '.join(command)} ended with {done.returncode}: {(done.stderr or done.stdout)[-2000:]}")
+
+
 def compliance(progress: Progress, *, quick: bool, keep: bool) -> None:
     """The audit of a large directory, and of a hundredth and a tenth of it, beside an independent auditor."""
     with progress.step(f"the other auditor's own environment ({CERTIPY})"):
@@ -144,8 +169,12 @@ PARTS = {
     "crl": crl,
     "appliances": appliances,
     "compliance": compliance,
+    "passivekey": passivekey,
 }
-RESULTS = tuple(f"results{part}.json" for part in ("", "-certificates", "-site", "-renewal", "-crl", "-appliances", "-compliance"))
+RESULTS = tuple(
+    f"results{part}.json"
+    for part in ("", "-certificates", "-site", "-renewal", "-crl", "-appliances", "-compliance", "-passivekey", "-passivekey-peer")
+)
 
 
 def on_a_lab(
@@ -291,7 +320,7 @@ def page(results: list[dict[str, Any]], facts: dict[str, Any]) -> str:
             f"alone: {_cell(row, 'openssl')} s in {row['openssl']['megabytes']} MB.",
             "",
         ]
-    return "\n".join(lines + _appliances(results) + _compliance(results))
+    return "\n".join(lines + _appliances(results) + _compliance(results) + bench_passivekey.section(results))
 
 
 def _appliances(results: list[dict[str, Any]]) -> list[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`python -m lab.run demo|test|bench ARGUMENTS`: what the entrance hands over to."""
+"""`python -m lab.run demo|test|bench|bench-peer ARGUMENTS`: what the entrance hands over to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 from lab.errors import LabError
 
-COMMANDS = {"demo": "lab.demo", "test": "lab.checks", "bench": "lab.bench"}
+COMMANDS = {"demo": "lab.demo", "test": "lab.checks", "bench": "lab.bench", "bench-peer": "lab.bench_peer"}
 
 
 def main(arguments: list[str]) -> int:
