@@ -159,7 +159,7 @@ def test_a_password_and_a_code_open_ocserv(ocserv: OcservUnderTest, playbook: An
 
 
 def test_a_card_and_a_code_open_it(ocserv: OcservUnderTest, playbook: Any, domain: Domain, device: Any, text: str) -> None:
-    """After the change, whoever has but one of them stays out."""
+    """After the change, whoever has but one of them stays out; after another, either opens it."""
     settled, both = ocserv.state(), {"vpn_gateway_sign_in": "certificate_and_radius"}
     foreseen = ocserv.run(playbook, changes=both, check=True)
     assert "Write the configuration" in {task.task.rpartition(" : ")[2] for task in foreseen.changed}
@@ -176,6 +176,10 @@ def test_a_card_and_a_code_open_it(ocserv: OcservUnderTest, playbook: Any, domai
     assert not ocserv.login(password, code).up, "no card"
     assert not ocserv.login(password, code, others).up, "somebody else's card"
     assert not ocserv.login(password, "000000", hers).up, "wrong code"
+
+    ocserv.run(playbook, changes={"vpn_gateway_sign_in": "certificate_or_radius"})
+    assert ocserv.attempt(hers).up and ocserv.login(password, device().code()).up, "either"
+    assert not ocserv.login(password, "000000").up and not ocserv.attempt(None).up, "none of both"
 
 
 # ---- the stand-in for Connect Secure
@@ -279,8 +283,7 @@ def test_no_radius_server_lets_nobody_in(
     assert not attempt.up and "10.83.0.99:1812: " in attempt.gateway_log and f"; {appliance.radius.address}:1812: " in attempt.gateway_log
     told = ocserv.run(playbook, only=("status", "probe"))
     assert f"RADIUS server {ocserv.radius.address}:1812: " in told.output and not told.changed
-    attempt = ocserv.login(password, device().code())
-    assert not attempt.up
+    assert not ocserv.login(password, device().code(), ocserv.card(USER)).up
     deadline = time.monotonic() + 10
     while f"certlogon-radius: {ocserv.radius.address}:1812: " not in ocserv.shell(f"cat {LOG}"):
         assert time.monotonic() < deadline, "the log says which server does not answer"

@@ -127,7 +127,7 @@ class Upstream(asyncio.DatagramProtocol):
 
     def __init__(self, listener: Listener, request: bytes, client: tuple[str, int]) -> None:
         self.listener, self.request, self.client = listener, request, client
-        self.answered, self.trouble = False, ""
+        self.answered = self.told = False
         self.transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -141,13 +141,19 @@ class Upstream(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, address: Any) -> None:
         wrong = objection(data, self.request, self.listener.secret, self.listener.server["signed"])
         if wrong:
-            self.trouble = f"{wrong}; it was not taken"
+            self.tell(f"{wrong}; it was not taken")
             return
         self.answered = True
         self.listener.answer(data, self.client)
 
     def error_received(self, error: Exception) -> None:
-        self.trouble = str(error)
+        self.tell(str(error))
+
+    def tell(self, trouble: str) -> None:
+        """Once a request."""
+        if not self.told:
+            self.told = self.listener.silent = True
+            log(f"{name_of(self.listener.server)}: {trouble}")
 
 
 class Listener(asyncio.DatagramProtocol):
@@ -184,14 +190,13 @@ class Listener(asyncio.DatagramProtocol):
             transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: upstream, remote_addr=remote)
             await asyncio.sleep(self.patience)
         except OSError as error:
-            upstream.trouble = str(error)
+            upstream.tell(str(error))
         finally:
             del self.pending[key]
             if transport is not None:
                 transport.close()
         if not upstream.answered:
-            self.silent = True
-            log(f"{name_of(self.server)}: {upstream.trouble or f'no answer within {self.patience:.0f} s'}")
+            upstream.tell(f"no answer within {self.patience:.0f} s")
 
     def answer(self, data: bytes, client: Any) -> None:
         if self.silent:
