@@ -122,6 +122,9 @@ def clean(lab: Any) -> None:
     lab.run(PK1, "sh", "-c", END_PK1, check=False)
     lab.run(CLIENT, "sh", "-c", END_CLIENT1, check=False)
     lab.run("gw1", "sh", "-c", END_GW1, check=False)
+    lab.kill("vpn1")
+    lab.run("vpn1", "sh", "-c", "rm -rf /var/lib/connect_secure/*")
+    lab.start("vpn1")
 
 
 END_PK1 = """\
@@ -169,9 +172,21 @@ def gateways(lab: Any, server: Server, folder: Path) -> subprocess.Popen[str]:
         "vpn_gateway_networks": ["10.84.0.0/24"],
         "ocserv_settings": {"max-ban-score": 0},
     }
+    administrator = lab.account("vpn_admin")
+    vpn1 = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+        "ansible_user": administrator["name"],
+        "ansible_password": administrator["password"],
+        "ansible_httpapi_ca_path": lab.files["ca_bundle"],
+        "connect_secure_backup_dir": str(folder / "backups"),
+        "connect_secure_requests": str(folder / "requests"),
+        **radius("vpn1"),
+    }
     inventory = folder / "gateways.yml"
+    groups = (("vpn_gateways", "gw1", gw1), ("vpn_appliances", "vpn1", vpn1))
     inventory.touch(mode=0o600)
-    inventory.write_text(json.dumps({"vpn_gateways": {"hosts": {"gw1.corp.example": gw1}}}))
+    inventory.write_text(json.dumps({group: {"hosts": {f"{name}.corp.example": found}} for group, name, found in groups}))
     return play(folder / "gateways", inventory)
 
 
