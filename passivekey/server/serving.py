@@ -8,6 +8,7 @@ import socket
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,16 @@ def run(given: settings.Settings, path: Path, workers: int, factory: str = "pass
             raise ConfigurationError(f"tls: {file} is missing")
     opened(given)  # what is wrong is said here, once, and not by each worker
     os.environ[_SETTINGS] = str(path)
-    config = uvicorn.Config(
+    config = configured(given, factory, workers)
+    listening = _listen(given.address, given.port)
+    with tempfile.TemporaryDirectory(prefix="passivekey-metrics-") as counts:
+        os.environ[FOLDER] = counts
+        _serve(config, listening, workers)
+
+
+def configured(given: settings.Settings, factory: str | Callable[[], Starlette], workers: int = 1) -> uvicorn.Config:
+    """How uvicorn serves; who asks is known by the address, or by what a proxy of the settings says of it."""
+    return uvicorn.Config(
         factory,
         factory=True,
         host=given.address,
@@ -48,7 +58,8 @@ def run(given: settings.Settings, path: Path, workers: int, factory: str = "pass
         workers=workers,
         ssl_certfile=given.certificate,
         ssl_keyfile=given.certificate_key,
-        proxy_headers=False,
+        proxy_headers=bool(given.proxies),
+        forwarded_allow_ips=list(given.proxies),
         server_header=False,
         access_log=False,
         log_level="warning",
@@ -57,10 +68,6 @@ def run(given: settings.Settings, path: Path, workers: int, factory: str = "pass
         # a ticket of somebody in many groups is a long header; 16 KiB are what h11 would take
         h11_max_incomplete_event_size=messages.LONGEST,
     )
-    listening = _listen(given.address, given.port)
-    with tempfile.TemporaryDirectory(prefix="passivekey-metrics-") as counts:
-        os.environ[FOLDER] = counts
-        _serve(config, listening, workers)
 
 
 def _serve(config: uvicorn.Config, listening: socket.socket, workers: int) -> None:

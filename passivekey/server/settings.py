@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ _MEMBERS: Mapping[str, Mapping[str, Any]] = {
         "remember": float,
     },
     "kerberos": {"keytab": str},
-    "tls": {"certificate": str, "key": str, "address": str, "port": int},
+    "tls": {"certificate": str, "key": str, "address": str, "port": int, "proxies": list},
     "enrollment": {"groups": list, "devices": int, "second_factor": list},
     "backend": {**dict.fromkeys(("kind", "url", "ca_file", "realm", "names", "token_file"), str), "timeout": int, "radius": bool},
     "administration": {"groups": list, "passwords": bool},
@@ -82,6 +83,8 @@ class Settings:
     audit_megabytes: int = 4096
     backend: Asking | None = None
     administrators_by_password: bool = True
+    proxies: tuple[str, ...] = ()
+    """Addresses whose X-Forwarded-For is believed."""
 
 
 def load(path: Path) -> Settings:
@@ -163,11 +166,22 @@ def _settings(document: Mapping[str, Any]) -> Settings:
         _sids("administration.groups", part("administration").get("groups", [])),
         Path(part("audit").get("folder", "/var/log/passivekey")),
         part("audit").get("days", 365),
-        frozenset(part("metrics").get("addresses", ["127.0.0.1", "::1"])),
+        # behind a proxy that is not named here, everybody asks from this machine
+        frozenset(part("metrics").get("addresses", ["127.0.0.1", "::1"] if "certificate" in tls or "proxies" in tls else [])),
         part("audit").get("megabytes", 4096),
         backend,
         part("administration").get("passwords", True),
+        _addresses("tls.proxies", tls.get("proxies", [])),
     )
+
+
+def _addresses(label: str, values: list[str]) -> tuple[str, ...]:
+    for value in values:
+        try:
+            ip_address(value)
+        except ValueError as error:
+            raise ConfigurationError(f"{label}: {value!r} is no IP address") from error
+    return tuple(values)
 
 
 def _second_factor(kinds: list[str], backend: Asking | None) -> tuple[str, ...]:

@@ -530,6 +530,7 @@ def test_why_it_refuses_is_in_the_log_without_what_was_typed(backed, options, al
         ('[backend]\nkind = "privacyidea"\nurl = "https://pi.corp.example"\nnames = "dn"', "backend.names: 'dn' is neither"),
         ('[backend]\nkind = "privacyidea"\nurl = "https://pi.corp.example"\nca_file = "/absent"', "backend.ca_file: /absent is missing"),
         ('[backend]\nkind = "privacyidea"\nurl = "https://pi.corp.example"\ntimeout = 0', "backend.timeout: 0 is not between"),
+        ('[tls]\nproxies = ["localhost"]', "tls.proxies: 'localhost' is no IP address"),
         ("[audit]\nmegabytes = 1", "audit.megabytes: 1 is not between"),
     ],
 )
@@ -548,6 +549,7 @@ def test_settings(good, tmp_path):  # noqa: F811
     assert found.rules.second_factor == ("ticket", "privacyidea") and not found.rules.backend_radius
     assert found.backend.token == "an-api-key" and "an-api-key" not in repr(found)
     plain = settings.load(written(tmp_path, good))
+    assert plain.metrics == frozenset(), "behind a proxy that is not named, everybody would be 127.0.0.1"
     assert plain.rules.second_factor == () and plain.backend is None and plain.audit_megabytes == 4096
 
 

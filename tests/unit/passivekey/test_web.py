@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -135,6 +136,25 @@ def test_radius_says_the_same_to_all_and_repeats_nothing(client, pc):
     assert known.status_code == unknown.status_code == 200 and known.json().keys() == unknown.json().keys()
     assert "%" not in known.text + unknown.text
     assert client.post("/v1/radius", json={}).status_code == 403
+
+
+@pytest.mark.parametrize(("proxies", "seen"), [((), "127.0.0.1"), (("127.0.0.1",), "10.9.9.9"), (("10.1.1.1",), "127.0.0.1")])
+def test_who_asks_through_a_proxy(service, proxies, seen):
+    """An address that a client says is its own counts only where a proxy of the settings says it: who is it that guesses?"""
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed")
+    from passivekey.server.serving import configured
+    from passivekey.server.settings import Settings
+
+    given = Settings(service.rules.origin, "", Path(), "", service.rules, None, proxies=proxies)
+    config = configured(given, lambda: application(service, FRONTS))
+    config.load()
+    client = TestClient(config.loaded_app, base_url="https://passivekey.corp.example", client=("127.0.0.1", 1))
+    words = {"username": "alice@corp.example", "password": "wrong"}
+    assert (
+        client.post("/v1/sign-in", json=words, headers={"X-Forwarded-For": "6.6.6.6, 10.9.9.9", "X-Real-IP": "6.6.6.6"}).status_code == 401
+    )
+    assert service.audit.read()[-1]["source"] == seen
+    assert client.get("/metrics", headers={"X-Forwarded-For": "10.9.9.9"}).status_code == (200 if seen == "10.9.9.9" else 403)
 
 
 def test_metrics_of_all_workers(service, tmp_path, monkeypatch):
