@@ -469,7 +469,7 @@ class Relay:
             return "stop" if pid else ""
         if not pid:
             return "start"
-        return "restart" if digest != radius.digest(Path(self.folder)) else ""
+        return "restart" if digest != radius.digest(Path(self.folder), radius.PROGRAM) else ""
 
     def do(self, action: str) -> str:
         """Returns what went wrong."""
@@ -490,7 +490,7 @@ class Relay:
         return f"the relay to the RADIUS servers does not {'end' if action == 'stop' else 'run'}; see {where}"
 
     def start(self) -> None:
-        command = [sys.executable, radius.PROGRAM, self.folder]
+        command = [sys.executable, radius.PROGRAM, self.folder, radius.PID_FILE]
         with Path(self.settings["log"]).open("ab") as output:
             os.fchmod(output.fileno(), 0o640)
             subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Sign what ocserv asks RADIUS servers, and take signed answers only: a relay on the gateway itself.
 
-certlogon_radius.py FOLDER    serves what FOLDER/relay.json lists; the secrets are in FOLDER/servers, as radcli reads them
+certlogon_radius.py FOLDER [PIDFILE]    serves what FOLDER/relay.json lists; the secrets are in FOLDER/servers, as radcli reads them
 
 ocserv asks by the library radcli, which before its version 1.5 (Debian 13 has 1.2.11) neither sends nor looks at a Message-Authenticator.
 Without one an answer can be forged (CVE-2024-3596), and a RADIUS server that demands it does not answer at all. So radcli asks an address
@@ -110,10 +110,10 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     return settings, {line[0]: line[1].strip().encode() for line in lines if len(line) == 2}
 
 
-def digest(folder: Path) -> str:
-    """Of what a relay is started with, the program included."""
+def digest(folder: Path, program: str) -> str:
+    """Of what a relay is started with."""
     whole = hashlib.sha256()
-    for path in (*(folder / name for name in FILES), Path(PROGRAM)):
+    for path in (*(folder / name for name in FILES), Path(program)):
         whole.update(hashlib.sha256(path.read_bytes() if path.exists() else b"").digest())
     return whole.hexdigest()
 
@@ -206,16 +206,16 @@ class Listener(asyncio.DatagramProtocol):
             self.transport.sendto(data, client)
 
 
-async def serve(folder: Path) -> None:
+async def serve(folder: Path, pid_file: Path) -> None:
     settings, known = read(folder)
     loop = asyncio.get_running_loop()
     for server in settings["servers"]:
         listener = Listener(server, known[server["listen"]], settings["patience"])
         await loop.create_datagram_endpoint(lambda one=listener: one, local_addr=(server["listen"], settings["port"]))
-    started = Path(f"{PID_FILE}.new")
+    started = Path(f"{pid_file}.new")
     with os.fdopen(os.open(started, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(f"{os.getpid()} {digest(folder)}\n")
-    started.replace(PID_FILE)
+        file.write(f"{os.getpid()} {digest(folder, __file__)}\n")
+    started.replace(pid_file)
     if os.getuid() == 0:
         account = pwd.getpwnam(USER)
         os.setgroups([])
@@ -261,4 +261,4 @@ def told(server: dict[str, Any], problem: str, answer: str) -> dict[str, str]:
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(Path(sys.argv[1])))
+        asyncio.run(serve(Path(sys.argv[1]), Path((sys.argv[2:] or [PID_FILE])[0])))

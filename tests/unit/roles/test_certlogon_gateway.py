@@ -13,7 +13,9 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -317,6 +319,45 @@ def test_the_report_says_what_is_wrong_with_ocserv_itself(
     assert re.fullmatch(wrong, report["wrong"]), report["wrong"]
     assert code == (2 if wrong else 0)
     assert json.loads((gateway.folder / "status.json").read_text())["wrong"] == report["wrong"]
+
+
+def _buried(pid: int) -> None:
+    """What init does for it elsewhere."""
+    with suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
+def test_the_relay_to_radius_servers_is_kept(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started, started again when it died or has something else to do, ended when nobody asks it any more. No CA is needed for that."""
+    folder = gateway.folder / "radius"
+    folder.mkdir()
+    (folder / "relay.json").write_text(json.dumps({"port": 0, "patience": 1, "nas_identifier": "gw", "servers": []}))
+    monkeypatch.setattr(keeper, "Server", Running)
+    monkeypatch.setattr(keeper.radius, "PROGRAM", str(ROLES / "ocserv_gateway/files/certlogon_radius.py"))
+    monkeypatch.setattr(keeper.radius, "PID_FILE", str(gateway.folder / "pid"))
+    (folder / "servers").write_text("")
+    gateway.further = {"done": [], "systemd": False}
+    gateway.run()
+    gateway.further = {"done": [], "systemd": False, "radius": str(folder), "log": str(gateway.folder / "log")}
+    assert gateway.run("apply", check=True)[1]["relay"] == "start" and not (gateway.folder / "pid").exists()
+    try:
+        code, report = gateway.run("apply")
+        assert (code, report["relay"], report["wrong"], report["changes"]) == (0, "start", "", ["RADIUS relay: start"])
+        assert gateway.run("tick")[1]["changed"] is False
+        pid = keeper.Relay(gateway.settings).running()[0]
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+        assert gateway.run("tick")[1]["relay"] == "start"
+        (folder / "servers").write_text("127.0.0.1 another-secret\n")
+        pid = keeper.Relay(gateway.settings).running()[0]
+        threading.Thread(target=_buried, args=(pid,), daemon=True).start()
+        assert gateway.run("apply")[1]["changes"] == ["RADIUS relay: restart"]
+    finally:
+        gateway.further |= {"radius": ""}
+        pid = keeper.Relay(gateway.settings).running()[0]
+        threading.Thread(target=_buried, args=(pid,), daemon=True).start()
+        assert gateway.run("apply")[1]["changes"] == ["RADIUS relay: stop"]
+    assert not Path(f"/proc/{pid}").exists()
 
 
 def test_nobody_else_can_keep_it_from_running_by_a_lock(gateway: Gateway) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -58,16 +57,9 @@ class Running:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, json.loads((folder / "relay.json").read_text())["port"]
-        start = (
-            "import asyncio, pathlib, sys, certlogon_radius as relay; relay.PID_FILE = sys.argv[2]; "
-            "asyncio.run(relay.serve(pathlib.Path(sys.argv[1])))"
-        )
+        command = [sys.executable, str(PROGRAM), str(folder), str(folder / "pid")]
         self.errors = (folder / "log").open("w")
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", start, str(folder), str(folder / "pid")],
-            env={**os.environ, "PYTHONPATH": str(PROGRAM.parent)},
-            stderr=self.errors,
-        )
+        self.process = subprocess.Popen(command, stderr=self.errors)
         end = time.monotonic() + 20
         while not (folder / "pid").exists():
             assert time.monotonic() < end and self.process.poll() is None, self.log()
@@ -116,7 +108,7 @@ def unsigned(secret: bytes, password: str = "Passw0rd!") -> bytes:
 def test_a_request_is_signed_and_its_answer_comes_back(server: Server, running: Callable[..., Running]) -> None:
     here = running()
     mode = (here.folder / "pid").stat().st_mode & 0o777
-    assert mode == 0o600 and (here.folder / "pid").read_text() == f"{here.process.pid} {relay.digest(here.folder)}\n"
+    assert mode == 0o600 and (here.folder / "pid").read_text() == f"{here.process.pid} {relay.digest(here.folder, PROGRAM)}\n"
     for code, pairs in ((CHALLENGE, (STATE, MESSAGE)), (ACCEPT, ()), (REJECT, (MESSAGE,))):
         server.says(code, *pairs)
         packet = unsigned(server.secret)
