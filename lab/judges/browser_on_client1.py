@@ -198,7 +198,7 @@ def display(home: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def chromium(home: Path, environment: dict[str, str], *, headless: bool, forced: bool) -> Iterator[subprocess.Popen[bytes]]:
+def chromium(home: Path, environment: dict[str, str], *, headless: bool, forced: bool = False) -> Iterator[subprocess.Popen[bytes]]:
     flags = [*FLAGS, *([] if forced else [NOTHING_FORCED])]
     command = ["chromium", *(["--headless=new"] if headless else []), *flags, f"--user-data-dir={home}/profile", "about:blank"]
     with (home / "chromium.log").open("wb") as log, started(command, stdout=log, stderr=log, env=environment) as process:
