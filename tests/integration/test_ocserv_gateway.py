@@ -394,6 +394,26 @@ BAD = {
     "is none of C, CN": {"vpn_gateway_group_attribute": "UPN"},
     "other characters than letters": {"vpn_gateway_groups": [{"name": "../ocserv.conf"}]},
     "names no address for users": {"vpn_gateway_server_names": []},
+    "there is none, and vpn_gateway_sign_in is radius": {"vpn_gateway_sign_in": "radius", "vpn_gateway_trusted_client_cas": []},
+    "codes.example: secret is missing, longer than 48": {
+        "vpn_gateway_sign_in": "certificate_and_radius",
+        "vpn_gateway_radius_servers": [{"address": "codes.example", "secret": "two words"}],
+    },
+    "port 70000 is not within": {
+        "vpn_gateway_sign_in": "radius",
+        "vpn_gateway_radius_servers": [{"address": "codes.example:1812 is", "secret": "x", "port": 70000}],
+    },
+    "exclude each other": {
+        "vpn_gateway_sign_in": "radius",
+        "vpn_gateway_radius_servers": [{"address": "codes.example", "secret": "x"}],
+        "vpn_gateway_groups": [{"name": "Staff"}],
+        "ocserv_radius_groupconfig": True,
+    },
+    "less than 1, which radcli": {
+        "vpn_gateway_sign_in": "radius",
+        "vpn_gateway_radius_servers": [{"address": "codes.example", "secret": "x"}],
+        "vpn_gateway_radius_retries": 0,
+    },
 }
 
 
