@@ -52,7 +52,8 @@ class Service:
 
     def wrong(self) -> str:
         done = run(self.judge)
-        return (done.stderr + done.stdout).strip()[-1500:] if done.returncode else ""
+        words = (done.stderr + done.stdout).strip()[-1500:]
+        return "" if done.returncode == 0 else words or f"{self.judge[0]} ended with code {done.returncode}"
 
     def begin(self) -> str:
         """Start it anew; what went wrong."""
