@@ -162,6 +162,8 @@ options:
     description:
       - Whether options are taken from the variables of the role C(connect_secure_gateway), which is what its task does. What the task
         itself gives comes first, then O(variables).
+      - They are checked as Ansible checks a role's variables in a task of its own. A play with many appliances may have that off
+        (C(rolespec_validate)), and takes less time.
     type: bool
     default: false
   method:

@@ -31,7 +31,7 @@ def _begin() -> None:
     """Do what libraries do once, at first use. Ansible loads this in the process that all tasks are forked from: there it costs none."""
     Table.load()
     for plugin in ("local", "ssh"):  # Ansible makes one for every task, whether the task needs it or not
-        connection_loader.get(f"ansible.builtin.{plugin}", class_only=True)
+        connection_loader.get(plugin, class_only=True)
     shell_loader.get("sh")
     with suppress(ssl.SSLError):  # it wants an answer
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

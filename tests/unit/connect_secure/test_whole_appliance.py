@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import requests
 import yaml
+from ansible.plugins.action.validate_argument_spec import ActionModule as ValidateArgumentSpec
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs12
@@ -266,6 +267,37 @@ def test_the_variables_of_the_role_are_those_that_it_documents() -> None:
     named = {name for value in gateway.ROLE.values() for name in (value.values() if isinstance(value, dict) else [value])}
     assert named - set(specification["argument_specs"]["main"]["options"]) == {"__connect_secure_expected"}
     assert set(gateway.ROLE["gateway"]) <= set(gateway.OPTIONS) and set(gateway.ROLE) <= set(ActionModule.argument_spec())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"vpn_gateway_server_names": {"a": "b"}},
+        {"vpn_gateway_device_certificate": "vpn.pem"},
+        {"vpn_gateway_trusted_client_cas": "all"},
+        {"certlogon_enrollment_method": "carrier pigeon"},
+        {"connect_secure_cdp_check": "delegate", "connect_secure_cdp_required": "perhaps"},
+        {"vpn_gateway_crl_download_frequency": "now and then"},
+        {"connect_secure_health_retries": "often"},
+        {"vpn_gateway_radius_servers": [{"port": 1812}]},
+        {"vpn_gateway_radius_servers": [{"address": "10.0.0.1", "port": "any", "secret": "never shown"}]},
+        {"vpn_gateway_sign_in": "password", "connect_secure_realms": [1]},
+    ],
+)
+def test_wrong_variables_of_the_role_are_refused_as_by_ansible(site: Site, wrong: dict[str, Any]) -> None:
+    """So that a play may do without Ansible's own check, which is asked here for what it says."""
+    specification = yaml.safe_load((Path(__file__).parents[3] / "roles/connect_secure_gateway/meta/argument_specs.yml").read_text())
+    judge = ValidateArgumentSpec.__new__(ValidateArgumentSpec)
+    arguments = {"argument_spec": specification["argument_specs"]["main"]["options"]}
+    judge._task = SimpleNamespace(args=arguments, action="validate", check_mode=False, async_val=0, diff=False, delegate_to=None)
+    judge._connection = SimpleNamespace(transport="local", _shell=SimpleNamespace(tmpdir=None))
+    judge._templar = SimpleNamespace(template=lambda value: value)
+    judge._play_context, judge._cleanup_remote_tmp, judge._used_interpreter = SimpleNamespace(check_mode=False), False, None
+    before = site.tree()
+    refused, judged = site.run(host_vars=wrong, role_variables=True), judge.run(task_vars=wrong)
+    assert refused["failed"] and refused["msg"] == judged["msg"] and refused["argument_errors"] == judged["argument_errors"]
+    assert "requests" not in refused and site.tree() == before, "nothing was asked"
+    assert "never shown" not in repr(refused)
 
 
 def test_an_imported_file_is_not_opened_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
