@@ -15,7 +15,7 @@ from lab import bench, settings
 from lab.progress import Progress
 
 FOLDER = settings.CHECKOUT / "build/peer"
-PACKAGES = ["privacyidea==3.14", "gunicorn>=23,<28", "psycopg2-binary>=2.9"]
+PACKAGES = ["privacyidea==3.14", "gunicorn==27.0.1", "psycopg2-binary>=2.9"]
 PATIENCE = 900
 """Seconds for the installation: half a gigabyte."""
 

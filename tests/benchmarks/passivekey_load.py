@@ -127,7 +127,8 @@ class Outcome:
 
 def drive(wires: Sequence[Wire], jobs: Iterable[Job], *, until: float = 0) -> Outcome:
     """All jobs, each client one after the other; `until` (of time.monotonic) ends it before, with what is under way."""
-    waiting, poll, work = {}, select.epoll(), iter(jobs)
+    waiting: dict[int, tuple[Wire, Job, float]] = {}
+    poll, work = select.epoll(), iter(jobs)
     times: list[float] = []
     good = 0
     begun = time.perf_counter()

@@ -131,7 +131,7 @@ class Postgres:
             "port": str(self.port),
             "unix_socket_directories": str(folder),
             "shared_buffers": "256MB",
-            "max_connections": "60",
+            "max_connections": "300",
         }
         self.daemon = Daemon(
             [*self.command, str(self.programs / "postgres"), "-D", str(folder / "data"), *(f"--{k}={v}" for k, v in options.items())],
