@@ -115,7 +115,7 @@ class Bench:
         self.world = World.create(folder)
         self.layers, self.quick = layers, quick
         self.accounts, self.rounds, self.logins_each = (2_000, 1, 200) if quick else (100_000, 3, 1500)
-        used = 12 * self.logins_each * self.rounds
+        used = 4 * self.logins_each * self.rounds + 1000
         self.people = population(self.world.ring, self.accounts, min(used, 2 * self.accounts))
         self.few = population(self.world.ring, FEW, 2 * FEW)
         self.postgres = Postgres(folder / "postgresql")

@@ -111,6 +111,27 @@ def test_of_many_at_once_one_is_accepted(store):
     assert accept(store, 5, "a.example") is True and accept(store, 5, "b.example") is True
 
 
+def test_nothing_is_accepted_of_a_device_that_is_not_active(store):
+    with store.transaction() as transaction:
+        assert transaction.accept("e" * 32, "radius", 10) is False  # there is none
+        transaction.revoke("d" * 32, 2, "lost")
+    assert accept(store, 10) is False
+
+
+def test_what_need_not_outlive_a_power_cut_is_there_for_all(store, url):
+    with store.transaction(lasting=False) as transaction:
+        transaction.add_ticket("secret", "radius", "about", 100)
+    other = Store(url)
+    with other.transaction(reading=True) as transaction:
+        assert transaction.read_ticket("secret", "radius", 50) == "about"
+    with pytest.raises(Conflict), other.transaction(lasting=False) as transaction:
+        transaction.add_ticket("other", "radius", "about", 100)
+        transaction.add_ticket("secret", "radius", "about", 100)
+    with store.transaction() as transaction:  # all of it or nothing; and the same connection writes again
+        assert transaction.read_ticket("other", "radius", 50) is None and transaction.accept("d" * 32, "radius", 1)
+    other.close()
+
+
 def test_an_account_is_made_once(store):
     def make(number):
         with store.transaction() as transaction:
