@@ -267,6 +267,17 @@ def test_who_is_refused_and_why(site: Site) -> None:
     assert site.login(site.card("alice", "alice")).up
 
 
+def test_cards_open_tunnels_again_after_a_power_cut(site: Site) -> None:
+    """What was configured is in force when the appliance answers again, without a change that brings it about."""
+    site.lab.kill("vpn1")
+    try:
+        assert not site.login(site.card("alice", "alice")).up
+    finally:
+        site.lab.start("vpn1")
+        site.rest = Rest(site.lab)
+    assert site.login(site.card("alice", "alice")).up
+
+
 def test_every_host_name_has_its_own_certificate_and_others_none(site: Site) -> None:
     assert site.login(site.card("alice", "alice"), STAFF).up
     assert not site.login(site.card("alice", "alice"), "partners.vpn.corp.example").up

@@ -159,10 +159,12 @@ def test_a_power_cut_in_the_middle_is_repaired_by_the_next_run(run: Callable[...
     seen = len(log.read_text())
     cut = threading.Thread(target=cut_power, args=(vpn_lab, log, seen))
     cut.start()
-    broken = run("site", variables=other, arguments=limited, fails=True)
-    cut.join()
-    vpn_lab.run("vpn1", "rm", "-f", "/var/lib/connect_secure/faults.json")
-    vpn_lab.start("vpn1")
+    try:
+        broken = run("site", variables=other, arguments=limited, fails=True)
+    finally:  # what comes after finds the appliance, whatever became of the run
+        cut.join()
+        vpn_lab.run("vpn1", "rm", "-f", "/var/lib/connect_secure/faults.json")
+        vpn_lab.start("vpn1")
     assert [task.host for task in broken.failed] == [APPLIANCE] and "Traceback" not in broken.output
     repaired = run("site", variables=other, arguments=limited)
     assert changed(repaired) and not repaired.failed
