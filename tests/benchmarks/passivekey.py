@@ -16,7 +16,9 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import signal
 import statistics
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -142,7 +144,8 @@ class Bench:
                     self._flat(kind, server, small, logins[kind])
                 self._enrolments(kind, server)
         for kind, server in servers.items():
-            self._killed(kind, server, logins[kind])
+            with running(server):
+                self._killed(kind, server, logins[kind])
         self._radius(urls, logins)
 
     def _sizes(self) -> tuple[tuple[str, Population], ...]:
@@ -211,7 +214,6 @@ class Bench:
 
     def _killed(self, kind: str, server: Server, login: Logins) -> None:
         """Everything that was accepted before kill -9 is refused after the restart, while its time would still be right."""
-        server.start()
         accepted: list[tuple[str, Device, str]] = []
         half = self.logins_each // 2
         secrets, key = self.world.secrets, self.world.ring.cookie_jwks[0]
@@ -248,7 +250,6 @@ class Bench:
         in_time = codes.counter_at(time.time()) <= begun + 1
         others = [("rest", one) for one in itertools.islice(login.devices, 50)]
         control = drive(wires, (job(what, one, fresh(what, one)) for what, one in others))
-        server.stop()
         self._keep(
             "passivekey-killed",
             database=kind,
@@ -294,6 +295,7 @@ def main() -> int:
     parser.add_argument("--layers", required=True, help="the lab's root with FreeRADIUS, uppermost first")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_given: sys.exit(143))  # so that servers end too
     folder = options.folder.resolve()
     rows = Bench(folder / "passivekey", [Path(one) for one in options.layers.split(":")], quick=options.quick).measure()
     (folder / "results-passivekey.json").write_text(json.dumps(rows, indent=1) + "\n")

@@ -21,8 +21,10 @@ import os
 import random
 import secrets
 import shutil
+import signal
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -188,6 +190,7 @@ def main() -> int:
     parser.add_argument("--peer", type=Path, required=True, help="the folder of programs of the environment that has privacyIDEA")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_given: sys.exit(143))  # so that servers end too
     folder = options.folder.resolve()
     rows = benchmark(folder / "passivekey-peer", options.peer.absolute(), quick=options.quick)
     for row in rows:
