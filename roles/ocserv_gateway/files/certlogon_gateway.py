@@ -54,7 +54,7 @@ UNPROVEN = "unproven"  # is there from before CRLs are fetched until sessions ha
 START_ONLY = re.compile(
     r"^\s*(auth|enable-auth|acct|listen-host|udp-listen-host|listen-clear-file|listen-proxy-proto|tcp-port|udp-port|run-as-user|run-as-group"
     r"|socket-file|occtl-socket-file|use-occtl|chroot-dir|server-cert|server-key|ca-cert|isolate-workers|device|ipv4-network|ipv6-network"
-    r"|ipv4-netmask|max-clients)\s*="
+    r"|ipv4-netmask|max-clients|listen-netns|pin-file|srk-pin-file|sec-mod-scale|server-stats-reset-time|pid-file)\s*="
 )
 
 

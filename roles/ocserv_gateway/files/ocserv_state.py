@@ -119,6 +119,14 @@ def request_fits(folder: Path, wanted: dict[str, Any]) -> bool:
     return bool(key) and key in shown and names == wanted["names"] and key_fits(key, wanted) and same
 
 
+def key_private(path: Path) -> bool:
+    """Whether a key is root's alone. One that is not there needs nothing done to it."""
+    if not path.exists():
+        return True
+    found = path.stat()
+    return found.st_uid == 0 and not found.st_mode & 0o077
+
+
 def text_of(path: str) -> str:
     try:
         return Path(path).read_text()
@@ -164,7 +172,7 @@ def read(options: dict[str, Any]) -> dict[str, Any]:
     issuer = current["issuers"][0] if current["issuers"] else ""
     return here | {
         "authorities": cas,
-        "current": current,
+        "current": current | {"key_private": key_private(folder / "current/key.pem")},
         "next": judged(folder / "next", wanted, now) | {"request_fits": request_fits(folder / "next", wanted)},
         "issued_here_too": [one["name"] for one in cas if one.get("sha256") == issuer or signed_by_it(folder / "current/cert.pem", one)],
     }

@@ -321,6 +321,53 @@ def test_the_report_says_what_is_wrong_with_ocserv_itself(
     assert json.loads((gateway.folder / "status.json").read_text())["wrong"] == report["wrong"]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "action"),
+    [
+        ('auth = "certificate"', 'auth = "radius[config=/etc/radcli/radiusclient.conf]"', "restart"),
+        ('auth = "certificate"', 'auth = "certificate"\nauth = "radius[config=/etc/radcli/radiusclient.conf]"', "restart"),
+        ('auth = "certificate"', 'auth = "certificate"\nenable-auth = "plain[passwd=/etc/ocserv/passwd]"', "restart"),
+        ("tcp-port = 443", "tcp-port=444", "restart"),
+        ("max-clients = 10", "  max-clients = 20", "restart"),
+        ("pin-file = /etc/ocserv/pin", "pin-file = /etc/ocserv/pin2", "restart"),
+        ("ipv4-network = 10.85.2.0/24", "ipv4-network = 10.85.3.0/24", "restart"),
+        ("cert-user-oid = 2.5.4.3", "cert-user-oid = 0.9.2342.19200300.100.1.1", "reload"),
+        ("route = 10.84.0.0/24", "route = 10.84.0.0/24\nroute = 10.90.0.0/24", "reload"),
+        ("auth-timeout = 240", "auth-timeout = 60", "reload"),
+        ("dpd = 90", "dpd = 90", ""),
+    ],
+)
+def test_what_ocserv_reads_at_its_start_only_has_it_start_again(tmp_path: Path, before: str, after: str, action: str) -> None:
+    """A reload would leave it as it was, without a word."""
+    (tmp_path / "groups").mkdir()
+    (tmp_path / "cert.pem").write_text("one")
+    (tmp_path / "pid").write_text(str(os.getpid()))
+    files = {"config": tmp_path / "conf", "certificate": tmp_path, "groups": tmp_path / "groups"}
+    files |= {"record": tmp_path / "record", "pid_file": tmp_path / "pid"}
+    server = keeper.Server({name: str(path) for name, path in files.items()})
+    server.pid = os.getpid
+    (tmp_path / "conf").write_text(f"{before}\n")
+    server.note()
+    (tmp_path / "conf").write_text(f"{after}\n")
+    assert server.needed(closed=False) == action
+    server.note()
+    (tmp_path / "cert.pem").write_text("another")
+    assert server.needed(closed=False) == "reload", "live sessions stay"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize(("mode", "private"), [(0o600, True), (0o400, True), (0o640, False), (0o604, False), (None, True)])
+def test_whether_the_key_is_roots_alone(tmp_path: Path, mode: int | None, private: bool) -> None:
+    if mode is not None:
+        (tmp_path / "key.pem").touch()
+        (tmp_path / "key.pem").chmod(mode)
+        os.chown(tmp_path / "key.pem", 0, 0)
+    assert state.key_private(tmp_path / "key.pem") is private
+    if private and mode:
+        os.chown(tmp_path / "key.pem", 1000, 0)
+        assert not state.key_private(tmp_path / "key.pem")
+
+
 def _buried(pid: int) -> None:
     """What init does for it elsewhere."""
     with suppress(ChildProcessError):
