@@ -160,7 +160,7 @@ def test_a_password_and_a_code_open_ocserv(ocserv: OcservUnderTest, playbook: An
 
 
 def test_a_card_and_a_code_open_it(ocserv: OcservUnderTest, playbook: Any, domain: Domain, device: Any, text: str) -> None:
-    """After the change, whoever has but one of them stays out; after another, either opens it."""
+    """After the change, whoever has but one of them stays out; after others, either opens it, and the card alone."""
     settled, both = ocserv.state(), {"vpn_gateway_sign_in": "certificate_and_radius"}
     foreseen = ocserv.run(playbook, changes=both, check=True)
     assert "Write the configuration" in {task.task.rpartition(" : ")[2] for task in foreseen.changed}
@@ -181,6 +181,12 @@ def test_a_card_and_a_code_open_it(ocserv: OcservUnderTest, playbook: Any, domai
     ocserv.run(playbook, changes={"vpn_gateway_sign_in": "certificate_or_radius"})
     assert ocserv.attempt(hers).up and ocserv.login(password, device().code()).up, "either"
     assert not ocserv.login(password, "000000").up and not ocserv.attempt(None).up, "none of both"
+
+    ocserv.run(playbook, changes={"vpn_gateway_sign_in": "certificate"})
+    assert ocserv.attempt(hers).up and not ocserv.login(password, device().code()).up
+    assert ocserv.shell(f"ls {FOLDER}; pgrep -f certlogon_[r]adius", check=False).split().count("radius") == 0, "no secret stays"
+    ocserv.run(playbook)
+    assert ocserv.login(password, device().code()).up
 
 
 # ---- the stand-in for Connect Secure

@@ -467,6 +467,8 @@ class Relay:
         pid, digest = self.running()
         if not self.folder:
             return "stop" if pid else ""
+        if not Path(self.folder, "relay.json").exists():  # the role has not come so far
+            return ""
         if not pid:
             return "start"
         return "restart" if digest != radius.digest(Path(self.folder), radius.PROGRAM) else ""

@@ -377,11 +377,12 @@ def _buried(pid: int) -> None:
 def test_the_relay_to_radius_servers_is_kept(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """Started, started again when it died or has something else to do, ended when nobody asks it any more. No CA is needed for that."""
     folder = gateway.folder / "radius"
+    monkeypatch.setattr(keeper.radius, "PID_FILE", str(gateway.folder / "pid"))
+    assert keeper.Relay({"radius": str(folder)}).needed() == "", "files that the role has not written yet are waited for"
     folder.mkdir()
     (folder / "relay.json").write_text(json.dumps({"port": 0, "patience": 1, "nas_identifier": "gw", "servers": []}))
     monkeypatch.setattr(keeper, "Server", Running)
     monkeypatch.setattr(keeper.radius, "PROGRAM", str(ROLES / "ocserv_gateway/files/certlogon_radius.py"))
-    monkeypatch.setattr(keeper.radius, "PID_FILE", str(gateway.folder / "pid"))
     (folder / "servers").write_text("")
     gateway.further = {"done": [], "systemd": False}
     gateway.run()
