@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The PassiveKey server beside privacyIDEA: `python -m tests.benchmarks.passivekey_peer FOLDER --peer BIN [--quick]`.
 
-Both: two workers (uvicorn; gunicorn with threads), a PostgreSQL database of its own in the same server, as many users with two tokens each,
-audit log and lock-out on, plain HTTP on loopback with connections that are kept, the same client, runs by turns. A login is a code that is
-accepted; each is another token's.
+Both: two workers (uvicorn; gunicorn with two threads each, for with more of them privacyIDEA is slower), a PostgreSQL database of its own
+in the same server, as many users with two tokens each, audit log and lock-out on, plain HTTP on loopback with connections that are kept,
+the same client, runs by turns. A login is a code that is accepted; each is another token's.
 
 - privacyIDEA: one request, POST /validate/check with user and code (`otppin=none`: no PIN is hashed), users in a table of its database; and
   by serial number, which spares it the user. Its audit log signs each entry, as it comes; its own metrics, which it writes into the
