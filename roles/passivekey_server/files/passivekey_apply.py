@@ -22,6 +22,9 @@ from urllib.request import urlopen
 
 MARKS = Path("/etc/passivekey/applied.json")
 PATIENCE = 30.0
+"""Seconds that a service may take until it answers."""
+SETTLED = 2.0
+"""Seconds until one that was started is seen to run, or has ended."""
 
 
 def digest(paths: list[str]) -> str:
@@ -59,9 +62,10 @@ class Service:
         """Start it anew; what went wrong."""
         running = self.control("status")
         self.control("reload" if self.reload and running else "restart")
-        deadline = time.monotonic() + PATIENCE
+        begun = time.monotonic()
         while not self.answers():
-            if time.monotonic() > deadline or not self.control("status"):
+            waited = time.monotonic() - begun
+            if waited > PATIENCE or (waited > SETTLED and not self.control("status")):
                 return f"does not answer at {self.port[0]} port {self.port[2]}: {self.log()}"
             time.sleep(0.1)
         return ""
