@@ -246,7 +246,7 @@ def test_the_user_name_is_that_of_the_template(gw: GatewayUnderTest, role: Calla
         changed = role(changes={"vpn_gateway_user_name_template": "<certAttr.altName.Email>", "vpn_gateway_dns_domains": ["corp.example"]})
         assert names(changed) == {"Keep the private key to root", "Write the configuration", "Run certlogon-gateway apply"}
         assert tunnel.fetch() == tunnel.page, "a reload leaves sessions alone"
-    assert gw.shell(f"stat -c '%U %a' {key}") == "root 600"
+    assert gw.shell(f"stat -c '%U %a' {key}").split() == ["root", "600"]
     with gw.open(alice) as tunnel:
         assert tunnel.up and gw.users() == ["alice.andersson@corp.example"]
     gw.shell("sed -i 's/SAN.rfc822name./2.5.4.3/; /^split-dns/d' /etc/ocserv/ocserv.conf; certlogon-gateway apply")
