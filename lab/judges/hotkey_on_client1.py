@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TypeVar
 
 KEYS, KEYSYM = "ctrl+shift+o", "o"
-PATIENCE = 30.0
+PATIENCE = 60.0
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-component-update", "--disable-sync", "--disable-quic"),
     *("--disable-background-networking", "--password-store=basic", "--window-size=800,500", "--window-position=0,0"),

@@ -48,7 +48,7 @@ class Server:
         self.origin, self.ca = ORIGIN, lab.files["ca_bundle"]
         found = lab.status["hosts"][PK1]
         self.secret = found["passivekey"]["radius_secrets"]
-        self.radius = Gateway(found["address"], self.secret["control"].encode())
+        self.radius = Gateway(found["address"], self.secret["control"].encode(), timeout=15)
 
     def run(self, *arguments: str) -> str:
         """`passivekey` on pk1."""
@@ -61,8 +61,9 @@ class Server:
         return [found["id"] for found in self.devices(name) if found["state"] == "active"]
 
     def stop(self) -> None:
-        """And nobody starts it again meanwhile."""
-        self.lab.run(PK1, "sh", "-c", "kill -STOP $(cat /run/crond.pid); passivekey-run stop server")
+        """As if it had died, with all its workers; and cron does not start it again meanwhile."""
+        die = "kill -STOP $(cat /run/crond.pid); p=$(cat /run/passivekey-server.pid); pkill -9 -P $p; kill -9 $p"
+        self.lab.run(PK1, "sh", "-c", f"{die}; while [ -d /proc/$p ]; do sleep 0.05; done")
 
     def start(self) -> None:
         ready = f"curl -s --cacert /etc/passivekey/ca.pem {ORIGIN}/health > /dev/null"
@@ -130,11 +131,15 @@ def clean(lab: Any) -> None:
 END_PK1 = """\
 rm -f /etc/cron.d/passivekey
 for service in server radius nginx; do passivekey-run stop $service; done
-rm -rf /etc/passivekey /var/lib/passivekey /var/log/passivekey /opt/passivekey /usr/local/sbin/passivekey* /etc/nginx/*/passivekey*
+rm -rf /etc/passivekey /opt/passivekey /var/lib/passivekey /var/log/passivekey /var/backups/passivekey /run/passivekey-*
+rm -rf /usr/local/sbin/passivekey* /etc/nginx/conf.d/passivekey.conf
+userdel passivekey
 """
 END_CLIENT1 = """\
-rm -rf /opt/passivekey-agent /etc/passivekey /usr/local/bin/passivekey-agent /usr/local/share/passivekey /etc/xdg/autostart/passivekey*
-rm -f /etc/chromium/native-messaging-hosts/org.certlogon.passivekey.json /etc/chromium/policies/managed/passivekey.json
+rm -rf /opt/passivekey-agent /etc/passivekey /usr/local/bin/passivekey-agent /usr/local/share/passivekey
+rm -rf /etc/xdg/autostart/passivekey* /etc/systemd/user/passivekey-agent.* /etc/systemd/user/*/passivekey-agent.*
+rm -f /etc/*/native-messaging-hosts/org.certlogon.* /usr/lib/mozilla/native-messaging-hosts/org.certlogon.*
+rm -f /etc/chromium/policies/managed/passivekey.json /etc/firefox/policies/policies.json
 """
 END_GW1 = """\
 rm -f /etc/cron.d/certlogon-gateway

@@ -56,7 +56,7 @@ from tests.unit.passivekey.test_databases import postgresql
 __all__ = ["postgresql"]
 
 PEOPLE = ("anna", "bert", "cara", "dora", "eric", "finn", "gina", "hugo")
-ENROLMENT = 20.0
+ENROLMENT = 60.0
 """Seconds that it may take behind the user's back, on a busy machine."""
 
 
@@ -139,8 +139,9 @@ def test_a_logon_enrolls_without_a_question(story: Story) -> None:
 
 
 def test_the_next_logon_ends_at_once(story: Story) -> None:
-    """No network, no store for secrets: it would find neither here."""
-    desk = story.desk("anna")
+    """Measured where it would find no network and no store for secrets. What it keeps there is found again in the new session."""
+    story.desk("anna").log_off()
+    desk = story.desks["anna"] = workstation.log_on(story.lab, "pk.anna", story.password("anna"))
     alone = {"DBUS_SESSION_BUS_ADDRESS": "unix:path=/none", "KRB5CCNAME": "FILE:/none"}
     program = "import os, subprocess, time\nbest = {}\nfor line in (['python3', '-c', ''], ['passivekey-agent']):\n"
     program += "    for _ in range(5):\n        begun, before = time.perf_counter(), os.times()\n        done = subprocess.run(line)\n"
@@ -152,7 +153,7 @@ def test_the_next_logon_ends_at_once(story: Story) -> None:
     (bare, _wall), (agent, wall) = took["python3"], took["passivekey-agent"]
     print(f"agent: {agent * 1000:.0f} ms of processor time, {wall * 1000:.0f} ms in all; an empty Python {bare * 1000:.0f} ms")
     assert agent < bare + 0.15
-    assert len(story.server.devices("pk.anna")) == 1
+    assert len(story.server.devices("pk.anna")) == 1 and code_of(desk).isdecimal()
 
 
 # ---- b. the web
@@ -164,7 +165,7 @@ def screenshots() -> Path:
 
 
 def test_a_browser_with_the_extension_is_in_without_a_code(story: Story, screenshots: Path) -> None:
-    page = story.desk("anna").visit(f"https://{SITE}/", extension=True, cookie=COOKIE)
+    page = story.desk("anna").visit(f"https://{SITE}/", extension=True, cookie=COOKIE, timeout=60)
     page.save(screenshots / "passivekey-in.png")
     assert page.title == SITE and f"account={story.sids['anna']} user=pk.anna@corp.example" in page.text, page
     assert {COOKIE, SESSION} <= set(page.cookies) and page.screenshot.startswith(b"\x89PNG")
