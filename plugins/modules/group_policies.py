@@ -374,12 +374,12 @@ options:
         suboptions:
           target:
             description:
-              - The file's whole path on the computer (C(targetPath)), such as V(%ProgramFilesDir%\Corp\agent.exe). Folders are made.
+              - The file's whole path on the computer (C(targetPath)), such as C(%ProgramFilesDir%\Corp\agent.exe). Folders are made.
             type: str
             required: true
           source:
             description:
-              - Where computers copy it from (C(fromPath)), such as V(\\corp.example\NETLOGON\agent.exe). They must be able to read it.
+              - Where computers copy it from (C(fromPath)), such as C(\\corp.example\NETLOGON\agent.exe). They must be able to read it.
               - Required unless it is deleted.
             type: str
           read_only:
