@@ -134,7 +134,12 @@ def pytest_configure(config: pytest.Config) -> None:
 # The stand-in for a Windows CA host by itself, and what shorter tests show in another way.
 LONG = {
     *("test_ca_host_winrm", "test_ca_authority", "test_web_enrollment_pages", "test_smart_card_logon_with_ca"),
-    *("test_installation_dies_anywhere", "test_two_runs_at_once_lose_nothing", "test_a_card_and_a_code_open_it"),
+    *(
+        "test_installation_dies_anywhere",
+        "test_two_runs_at_once_lose_nothing",
+        "test_fronts_that_nobody_asks_for_are_taken_away",
+        "test_a_card_and_a_code_open_it",
+    ),
 }
 
 

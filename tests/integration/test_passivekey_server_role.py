@@ -277,7 +277,7 @@ def test_a_restored_server_forgets_no_revocation(host: Host, origin: Service, wo
     for gone in (workstation, other):
         with pytest.raises(ServerError):
             gone.proved("status")
-    assert (host.shell("ls /var/lib/passivekey/before-*/")).split() == ["passivekey.db"]
+    assert "passivekey.db" in host.shell("ls /var/lib/passivekey/before-*/").split()
 
 
 def test_fronts_that_nobody_asks_for_are_taken_away(host: Host, playbook: Callable[..., Any]) -> None:
@@ -287,4 +287,4 @@ def test_fronts_that_nobody_asks_for_are_taken_away(host: Host, playbook: Callab
         "ls /etc/nginx/conf.d/passivekey.conf /etc/passivekey/nginx/* /etc/passivekey/radius/radiusd.conf 2>/dev/null", check=False
     )
     assert host.lab.run("pk1", "passivekey-run", "status", "radius", check=False).returncode
-    assert host.gateway().address and "[radius]" not in host.shell("cat /etc/passivekey/server.toml")
+    assert "[radius]" not in host.shell("cat /etc/passivekey/server.toml")
