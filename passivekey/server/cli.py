@@ -14,7 +14,7 @@ from pathlib import Path
 from passivekey.errors import ConfigurationError
 from passivekey.protocol import messages
 from passivekey.protocol.errors import Refused
-from passivekey.server import backup, settings
+from passivekey.server import backup, observing, settings
 from passivekey.server.audit import Audit
 from passivekey.server.keyring import PURPOSES, Keyring
 from passivekey.server.ldap import LdapDirectory
@@ -195,6 +195,12 @@ def export(given: settings.Settings, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def observe(given: settings.Settings, _arguments: argparse.Namespace) -> int:
+    """Print what an audit asks of devices, database and directory, as JSON; needs no passphrase and changes nothing."""
+    print(json.dumps(observing.observed(given, int(time.time()))))
+    return 0
+
+
 def _show(found: Sequence[Device], as_json: bool) -> None:
     for each in found:
         if as_json:
@@ -241,6 +247,7 @@ def parser() -> argparse.ArgumentParser:
     restored.add_argument("file", type=Path)
     restored.add_argument("--without-audit", action="store_true", help="the audit log is lost: revoke all devices")
     command(export, "export").add_argument("--since", default="", metavar="YYYY-MM-DD")
+    command(observe, "observe")
     return top
 
 

@@ -28,6 +28,9 @@ _DISABLED = 0x2
 """userAccountControl ([MS-ADTS] 2.2.16)."""
 
 _EPOCH = datetime.datetime(1601, 1, 1, tzinfo=datetime.timezone.utc)
+_MANY = 200
+"""SIDs of one search: far below what a filter may hold (MaxReceiveBuffer), and a page (MaxPageSize, 1000) holds the answers."""
+
 _NEVER = (0, 0x7FFFFFFFFFFFFFFF)
 _WRONG_PASSWORD = 49
 """invalidCredentials (RFC 4511 4.1.9): wrong, unknown, disabled, locked, expired; the reason is nobody's business here."""
@@ -111,6 +114,28 @@ class LdapDirectory:
                 continue
             return bool(done)
         raise Refused("unavailable", "no domain controller answers")
+
+    # ---- what an audit asks
+
+    def by_sids(self, sids: Sequence[str]) -> dict[str, Account]:
+        """Those of these accounts that there are, asked for many at a time."""
+        found: dict[str, Account] = {}
+        for first in range(0, len(sids), _MANY):
+            wanted = "".join(f"(objectSid={escape_filter_chars(sid)})" for sid in sids[first : first + _MANY])
+            found.update((account.sid, account) for account in self._accounts(f"{_USERS}(|{wanted}))"))
+        return found
+
+    def time(self) -> datetime.datetime:
+        """A domain controller's clock ([MS-ADTS] 3.1.1.3.2.2), to the second."""
+        [entry] = self._search("", "(objectClass=*)", ["currentTime"], ldap3.BASE)
+        said = entry["raw_attributes"]["currentTime"][0].decode()
+        return datetime.datetime.strptime(said[:14], "%Y%m%d%H%M%S").replace(tzinfo=datetime.timezone.utc)
+
+    def holders(self, service: str) -> list[dict[str, str]]:
+        """Accounts that have this service principal name, with what says how tickets for it are made."""
+        names = ["sAMAccountName", "userAccountControl", "msDS-KeyVersionNumber", "msDS-SupportedEncryptionTypes", "adminCount"]
+        found = self._search(self._options.base, f"(servicePrincipalName={escape_filter_chars(service)})", names, ldap3.SUBTREE)
+        return [{name: values[0].decode("utf-8", "replace") for name, values in each["raw_attributes"].items() if values} for each in found]
 
     # ---- the wire
 

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -243,10 +244,14 @@ def digest(secret: str) -> str:
 class Store:
     """One database. Methods are short transactions of their own, or run in one that `transaction` has opened."""
 
-    def __init__(self, url: str | URL) -> None:
+    def __init__(self, url: str | URL, *, reading: bool = False) -> None:
+        """`reading`: as it is; makes and migrates nothing."""
         try:
             self._database = Database(make_url(url))
             self._engine = self._database.engine
+            if reading:
+                _refuse_other_schema(self._engine)
+                return
             with self._database.schema_change() as connection:
                 _check_schema(connection)
                 _metadata.create_all(connection)
@@ -336,6 +341,10 @@ class Transaction:
         """The latest certificate, and when it ends."""
         found = self._run(_CERTIFICATE, device=device).fetchone()
         return (bytes(found[0]), int(found[1])) if found else None
+
+    def last_expiry(self) -> int:
+        """When the last of all certificates ends that devices were given; 0 where there is none."""
+        return int(self._do(sa.select(sa.func.max(certificates.c.expires))).scalar() or 0)
 
     def revoked_certificates(self, now: int) -> list[tuple[int, int]]:
         """Serial number and time, of those that have not ended yet."""
@@ -550,6 +559,15 @@ class Transaction:
         for table, column in ((seeds, seeds.c.device), (certificates, certificates.c.device), (devices, devices.c.id)):
             self._do(sa.delete(table).where(column.in_(orphans)))
         return list(orphans)
+
+
+def _refuse_other_schema(engine: sa.Engine) -> None:
+    if engine.url.get_backend_name() == "sqlite" and not Path(engine.url.database or "").is_file():
+        raise ConfigurationError(f"database: there is no {engine.url.database}; make it with: passivekey init")
+    with engine.connect() as connection:
+        found = connection.execute(sa.select(_meta.c.value).where(_meta.c.name == "schema")).scalar()
+    if found != str(SCHEMA):
+        raise ConfigurationError(f"database: its schema is {found}, {SCHEMA} is needed; restart the server, which brings it there")
 
 
 def _check_schema(connection: sa.Connection) -> None:

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.host_observation import HostObservation
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.ocserv_observation import OcservObservation
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
 from ansible_collections.certlogon.core.plugins.module_utils.resource import run
@@ -22,10 +23,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no type h
     _supports_check_mode = True
     _supports_async = False
     _requires_connection = True
+    observation: ClassVar[type[HostObservation]] = OcservObservation
 
     def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        resource = OcservObservation(self._command, *self._where())
+        resource = self.observation(self._command, *self._where())
         checked = ArgumentSpecValidator(resource.argument_spec()).validate(self._task.args)
         if checked.error_messages:
             result.update(failed=True, msg=remove_values(refusal(self._task.action, checked), checked._no_log_values))

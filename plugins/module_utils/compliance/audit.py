@@ -311,6 +311,7 @@ _RIGHTS = {
     "connect_secure": "an administrator of the appliance who may use its REST API and read",
     "domain_controller": "a logon by SSH or WinRM as root or a local administrator",
     "ocserv": "a logon by SSH as root (or with become)",
+    "passivekey": "a logon by SSH as root (or with become)",
 }
 _REFUSED = re.compile(r"denied|unauthorized|not allowed|credentials|\b40[13]\b|does not accept the (user|password)", re.IGNORECASE)
 

@@ -16,7 +16,7 @@ from typing import Any
 FORMAT = 1
 """Of observations as files."""
 
-KINDS = ("domain", "certification_authority", "domain_controller", "connect_secure", "ocserv", "crls", "drift", "waivers")
+KINDS = ("domain", "certification_authority", "domain_controller", "connect_secure", "ocserv", "passivekey", "crls", "drift", "waivers")
 """What can be looked at. `crls` is what the CDPs of all others serve, `drift` what a run of `site` would change, `waivers` their file."""
 
 SEVERITIES = ("info", "low", "medium", "high", "critical")

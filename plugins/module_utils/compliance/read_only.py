@@ -41,7 +41,7 @@ ALLOWED: Mapping[str, frozenset[str]] = {
     "winrm": frozenset(
         {"adcs_state", "adcs_crl_state", "web_enrollment_state", "adcs_audit", "adcs_issued", "domain_controller_state", "stat"}
     ),
-    "ssh": frozenset({"ocserv_state", "domain_controller_state", "stat", "read"}),
+    "ssh": frozenset({"ocserv_state", "passivekey_state", "domain_controller_state", "stat", "read"}),
 }
 """All that an observer may say, by protocol; of WinRM and SSH the names of the scripts, which only read."""
 

@@ -35,6 +35,7 @@ KIND_WORDS = {
     "domain_controller": ("domain controller", "domain controllers"),
     "connect_secure": ("Connect Secure appliance", "Connect Secure appliances"),
     "ocserv": ("ocserv gateway", "ocserv gateways"),
+    "passivekey": ("PassiveKey server", "PassiveKey servers"),
     "crls": ("set of CRLs", "sets of CRLs"),
     "drift": ("run of site in check mode", "runs of site in check mode"),
     "waivers": ("file of waivers", "files of waivers"),

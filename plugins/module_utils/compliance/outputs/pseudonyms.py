@@ -62,7 +62,10 @@ _NAMES = {
     **dict.fromkeys(("server", "held_by", "host", "computers"), "host"),
     **dict.fromkeys(("template", "issuer", "policy", "winner", "link", "links", "places", "wmi_filters"), "name"),
 }
-_KINDS = {"domain": "domain", "domain_controller": "host", "certification_authority": "host", "connect_secure": "host", "ocserv": "host"}
+_KINDS = {
+    "domain": "domain",
+    **dict.fromkeys(("domain_controller", "certification_authority", "connect_secure", "ocserv", "passivekey"), "host"),
+}
 
 _RDN = r"(?:[A-Za-z]{1,20}|\d+(?:\.\d+)+)="
 _DN = rf"{_RDN}(?:\\.|[^,\\\"])+(?:,\s?{_RDN}(?:\\.|[^,\\\"])+)*,\s?{_RDN}[^\s,;:'\"\])]+"
