@@ -303,7 +303,7 @@ def test_names_that_tunnels_cannot_have_are_refused_at_the_write(site: Site, tem
 
 def test_what_is_no_certificate_server_is_refused_for_tunnels(site: Site) -> None:
     answer = site.rest("PUT", f"{REALMS}/Try%20Card", {"authentication-server": "System Local"}, expect=422)
-    assert "only certificate servers are modelled for tunnels" in answer.text
+    assert "only certificate servers, with or without an additional RADIUS server" in answer.text
 
 
 # CRLs
