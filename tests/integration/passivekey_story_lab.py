@@ -108,8 +108,7 @@ class Fetched:
 def deploy(lab: Any, folder: Path) -> Server:
     """pk1 and client1 as the lab's inventory has them, but for more devices an account, and a FreeRADIUS that refuses without a pause."""
     inventory, options = ROOT / "inventories/lab", folder / "options.json"
-    origin, more = {"passivekey_workstation_origin": ORIGIN}, {"passivekey_server_settings": {"enrollment": {"devices": 50}}}
-    options.write_text(json.dumps(origin | more))
+    options.write_text(json.dumps({"passivekey_server_settings": {"enrollment": {"devices": 50}}}))
     ended(play(folder / "passivekey", inventory, "--tags", "passivekey", "--limit", "pk1*:client1*", "-e", f"@{options}"))
     lab.run(
         PK1, "sh", "-c", "sed -i 's/reject_delay = 1/reject_delay = 0/' /etc/passivekey/radius/radiusd.conf; passivekey-run restart radius"
