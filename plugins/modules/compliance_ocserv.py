@@ -63,6 +63,9 @@ options:
       dedicated_ca:
         description: Whether the trusted CAs issue certificates for logon and no others.
         type: bool
+      sign_in:
+        description: What opens it, as C(vpn_gateway_sign_in) of role P(certlogon.core.ocserv_gateway#role).
+        type: str
       revoked_users:
         description: Users whose certificates have been revoked and who have no other, by the names that the gateway gives them.
         type: list

@@ -41,6 +41,7 @@ EXPECTED: dict[str, Any] = {
     "crl_download_frequency": {"type": "float"},
     "user_name_attribute": {"type": "str"},
     "dedicated_ca": {"type": "bool"},
+    "sign_in": {"type": "str"},
     "revoked_users": {"type": "list", "elements": "str", "default": []},
 }
 """What the inventory declares; what is left out is not compared."""
