@@ -64,6 +64,8 @@ def configured(given: settings.Settings, factory: str | Callable[[], Starlette],
         access_log=False,
         log_level="warning",
         timeout_keep_alive=30,
+        # proxies keep connections open, and TLS would wait for them to say goodbye
+        timeout_graceful_shutdown=3,
         http="h11",
         # a ticket of somebody in many groups is a long header; 16 KiB are what h11 would take
         h11_max_incomplete_event_size=messages.LONGEST,

@@ -20,7 +20,15 @@ from ansible_collections.certlogon.core.plugins.module_utils.errors import UserE
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Warn
 
 COLLECTION = Path(__file__).resolve().parents[2]
-_BESIDE_HOSTS = ("domains", "certification_authorities", "domain_controllers", "vpn", "vpn_appliances", "vpn_gateways")
+_BESIDE_HOSTS = (
+    "domains",
+    "certification_authorities",
+    "domain_controllers",
+    "vpn",
+    "vpn_appliances",
+    "vpn_gateways",
+    "passivekey_servers",
+)
 """Groups whose variables mend what is found beside hosts (CRLs)."""
 
 

@@ -138,7 +138,11 @@ LONG = {
         "test_installation_dies_anywhere",
         "test_two_runs_at_once_lose_nothing",
         "test_fronts_that_nobody_asks_for_are_taken_away",
+        "test_the_role_mends_what_an_audit_finds",
         "test_a_card_and_a_code_open_it",
+        "test_what_the_server_or_freeradius_would_not_take_is_not_put_in_place",
+        "test_killed_at_every_step",
+        "test_the_core_of_it_on_postgresql",
     ),
 }
 

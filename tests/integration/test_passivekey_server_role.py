@@ -18,6 +18,7 @@ import pytest
 
 pytest.importorskip("joserfc", reason="joserfc is not installed")
 
+from ansible_collections.certlogon.core.tests.integration.passivekey_faults import FILES, KEEP, SPOIL, SPOILED, UNDO, UNKNOWN, USUAL, look
 from ansible_collections.certlogon.core.tests.integration.passivekey_lab import (
     ACCEPT,
     CHALLENGE,
@@ -254,6 +255,35 @@ def test_what_ends_is_started_again(host: Host) -> None:
     assert asked is not None and asked.code in (CHALLENGE, REJECT)
 
 
+def test_an_audit_finds_what_is_spoiled(host: Host, tmp_path: Path) -> None:
+    host.shell("passivekey-backup")
+    before = host.shell(FILES)
+    found = look(host.lab, tmp_path, NAME, PORT)
+    assert (set(found["fail"]), set(found["unknown"])) == (USUAL, UNKNOWN), found
+    assert host.shell(FILES) == before, "looking changes nothing"
+    observation = (tmp_path / "passivekey-pk1.json").read_text()
+    assert not [secret for secret in host.secrets() if secret in observation]
+    host.lab.samba_tool("user", "disable", USER)
+    try:
+        host.shell(KEEP + SPOIL)
+        spoiled = look(host.lab, tmp_path, NAME, PORT)["fail"]
+    finally:
+        host.lab.samba_tool("user", "enable", USER)
+        host.shell(UNDO)
+    assert set(spoiled) == {*USUAL, *SPOILED}
+    for control, says in SPOILED.items():
+        assert says in spoiled[control]
+    assert set(look(host.lab, tmp_path, NAME, PORT)["fail"]) == USUAL
+
+
+def test_the_role_mends_what_an_audit_finds(host: Host, playbook: Callable[..., Any], tmp_path: Path) -> None:
+    host.shell(SPOIL)
+    host.shell("rm /etc/passivekey/sites/wiki.corp.example")  # a secret as such is as good as any other
+    assert host.run(playbook).changed
+    host.shell("passivekey-backup")
+    assert set(look(host.lab, tmp_path, NAME, PORT)["fail"]) == USUAL
+
+
 def test_what_the_server_or_freeradius_would_not_take_is_not_put_in_place(host: Host, playbook: Callable[..., Any]) -> None:
     before = host.shell("cat /etc/passivekey/server.toml; cat /run/passivekey-server.pid")
     run = host.run(playbook, changes={"passivekey_server_settings": {"lockout": {"acount_failures": 5}}}, fails=True)
@@ -266,7 +296,7 @@ def test_a_restored_server_forgets_no_revocation(host: Host, origin: Service, wo
     host.shell("passivekey-backup")
     other = Workstation(origin, "LATER").enroll((USER, host.password))
     host.shell(f"passivekey revoke --device {workstation.device}")
-    told = host.shell("passivekey-restore /var/backups/passivekey/*.backup")
+    told = host.shell("passivekey-restore $(ls /var/backups/passivekey/*.backup | tail -1)")
     assert "1 devices revoked" in told
     found = [json.loads(line) for line in host.shell(f"passivekey user {USER} --json").splitlines()[1:]]
     assert {device["id"]: device["state"] for device in found} == {workstation.device: "revoked"}, "what was enrolled since is unknown"

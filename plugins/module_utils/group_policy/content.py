@@ -265,10 +265,7 @@ def wanted(entry: Words, found: Authorities | None = None) -> Wanted:
         certificates=part(lambda value, into: _certificates(value, into, found, pending), entry.get("certificates")),
         autoenrollment=part(_autoenrollment, entry.get("autoenrollment")),
         service_preferences=part(_service_preferences, entry.get("service_preferences")),
-        preference_items={
-            kind.option: part(partial(_preference_items, kind), entry.get(kind.option))
-            for kind in preference_items.KINDS
-        },
+        preference_items={kind.option: part(partial(_preference_items, kind), entry.get(kind.option)) for kind in preference_items.KINDS},
         sections=part(_sections, entry.get("security_template")),
         files=part(_files, entry.get("files")),
         extensions=part(_extensions, entry.get("extensions")),

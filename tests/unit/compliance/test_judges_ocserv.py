@@ -320,6 +320,7 @@ def brought(**files: str) -> str:
     names = script()["FILES"]
     found = {"files": {name: packed(files[name]) if name in files else {"missing": True} for name in names}}
     about = {"now": NOW.timestamp(), "running": True, "systemd": False, "timer_active": None, "timer_enabled": None, "cron_running": True}
+    about["relay_running"] = False
     sessions = {"sessions": [{"user": "alice", "since": NOW.timestamp() - 60}]}
     return json.dumps({**found, **about, "version": "1.3.0", "key_mode": 0o600, "sessions": sessions})
 
@@ -355,6 +356,7 @@ def test_what_a_host_brings_becomes_facts(tmp_path: Path) -> None:
         certificate=device_pem(),
         crls=text,
         gate="1800000000\n",
+        radius="# authserver 10.0.0.9\nauthserver 127.0.0.1:1812,127.0.0.2:1812\nservers /x\n",
         cron="* * * * * root /usr/local/sbin/certlogon-gateway tick 2>&1\n",
         status="{",
     )
@@ -369,6 +371,7 @@ def test_what_a_host_brings_becomes_facts(tmp_path: Path) -> None:
     assert configuration["auth"] == ["certificate"] and configuration["vhosts"] == ["b"]
     assert [found["signed_by"] for found in seen.facts["crls"]["is"]] == [[one.sha256], []]
     assert [(found["status"], found["entries"]) for found in seen.crls] == [("good", 2), ("foreign", 0)]
+    assert seen.facts["radius"]["is"] == ["127.0.0.1", "127.0.0.2"] and seen.facts["relay_running"] is False
     assert seen.facts["gate"]["is"] == 1800000000 and seen.facts["cron"]["is"] == {"tick": True}
     assert "is no JSON" in seen.facts["status"]["problem"] and seen.facts["timer_active"] is None
     assert [found["use"] for found in seen.certificates] == ["device", "root"]

@@ -220,7 +220,35 @@ UNUSED = {"device": "d1", "account": "bob@corp.example", "days": 90}
 TWICE = radius(client(), client("gw2"))
 ASKING = "\t\tproxy_ssl_verify on;"
 
+
+def gateway(*addresses: str, running: bool = True, auth: str = "radius[config=/x]", **more: Any) -> dict[str, Any]:
+    return {"configuration": {"is": {"auth": [auth]}}, "radius": {"is": list(addresses)}, "relay_running": running, **more}
+
+
+def appliance(host: str = NAME, kind: str = "radius") -> dict[str, Any]:
+    return {"auth_servers": [{"name": "PassiveKey", "type": kind, "radius": {"host": host}}]}
+
+
+SHORT = radius(client(), client("gw2", secret="length:8,same:2,known:0"))
+
 CASES: dict[str, list[Case]] = {
+    "passivekey-gateway-signed": [
+        Case(gateway("127.0.0.1"), "pass"),
+        Case(gateway(auth="certificate"), "not_applicable"),
+        Case(gateway("127.0.0.1", "10.0.0.5"), "fail", "It asks 10.0.0.5 itself", {"relay_running": True}),
+        Case(gateway("127.0.0.1", running=False), "fail", "does not run", {"authserver": ["127.0.0.1"]}),
+        Case(gateway(radius=MISSING), "unknown", "is not the role's"),
+        Case(gateway(radius=UNREAD), "unknown", "Permission denied"),
+    ],
+    "passivekey-gateway-secret": [
+        Case(appliance(), "pass", others={"passivekey": facts()}),
+        Case(appliance(kind="local"), "not_applicable"),
+        Case(appliance(), "fail", "other passivekey has RADIUS client gw2", {"host": NAME}, others={"passivekey": facts(radius=SHORT)}),
+        Case(appliance(), "fail", "no RADIUS client at all", others={"passivekey": facts(radius=MISSING)}),
+        Case(appliance("radius.corp.example"), "unknown", "Its secret cannot be read", others={"passivekey": facts()}),
+        Case(appliance(), "unknown", "Its secret cannot be read"),
+        Case(appliance(), "unknown", "Permission denied", others={"passivekey": facts(radius=UNREAD)}),
+    ],
     "passivekey-answers": [
         Case(facts(), "pass"),
         Case(facts(processes=processes(server="")), "fail", "It does not run", {"processes": []}),
@@ -608,7 +636,7 @@ def test_what_a_host_brings_becomes_facts(tmp_path: Path) -> None:
     assert result["asked"] == {"ssh passivekey_state": 1} and result["unread"] == ["tls_versions", "users_port"]
     assert (seen.target.kind, seen.account, seen.facts["expected"]["anchors"]) == ("passivekey", "root", authority().pem)
     assert [one["sha256"] for one in seen.facts["keyring"]["is"]["certificates"]] == [sha256(ca())]
-    assert seen.facts["crl"]["is"]["signed_by"] == [] and seen.crls[0]["status"] == "foreign"
+    assert seen.facts["crl"]["is"]["signed_by"] == [] and seen.facts["crl"]["is"]["status"] == "foreign" and seen.crls == []
     assert [one["use"] for one in seen.certificates] == ["web"], "the CA of devices is no link of the chain of logons"
 
 

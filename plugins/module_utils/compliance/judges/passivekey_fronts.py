@@ -267,3 +267,57 @@ def site_secrets(facts: Facts, parameters: Parameters) -> Verdicts:
             yield failed(f"site {site}", f"It has the same secret as {', '.join(others)}", **evidence)
         else:
             yield passed(f"site {site}", **evidence)
+
+
+# ---- gateways that ask by RADIUS
+
+
+def gateway_signed(facts: Facts, _parameters: Parameters) -> Verdicts:
+    """ocserv's library signs nothing before its version 1.5: the relay of role ocserv_gateway does."""
+    directives = is_(facts, "configuration")
+    ways = [way for name in ("auth", "enable-auth") for way in directives.get(name) or () if way.startswith("radius")]
+    if not ways:
+        return
+    asked, relay = facts["radius"], facts["relay_running"]
+    if "is" not in asked:
+        yield unknown("RADIUS of ocserv", f"Its configuration is not the role's: {asked.get('problem') or ways[-1]}", auth=ways)
+        return
+    away = [address for address in asked["is"] if not address.startswith("127.")]
+    evidence = {"authserver": asked["is"], "relay_running": relay}
+    if away or not asked["is"]:
+        text = f"It asks {', '.join(away) or 'nobody that is known'} itself, and signs nothing: an answer can be forged"
+        yield failed("RADIUS of ocserv", text, **evidence)
+    elif not relay:
+        yield failed("RADIUS of ocserv", "The relay that signs what it asks does not run: nobody gets in by code", **evidence)
+    else:
+        yield passed("RADIUS of ocserv", **evidence)
+
+
+def gateway_secret(facts: Facts, parameters: Parameters) -> Verdicts:
+    """An appliance shows no secret. Where it asks a PassiveKey server of this run, the other end of the same secret is judged."""
+    for server in facts["auth_servers"]:
+        if server.get("type") != "radius":
+            continue
+        subject, host = f"authentication server {server['name']}", str((server.get("radius") or {}).get("host") or "").casefold()
+        other = next((one for one in facts.others("passivekey") if host and host in _names(one)), None)
+        if other is None:
+            text = (
+                f"Its secret cannot be read, and no PassiveKey server of this run is {host or 'what it asks'}: how long it is, is not known"
+            )
+            yield unknown(subject, text, host=host)
+            continue
+        lengths = {name: _secret(client).get("length", 0) for name, client in _clients(_radius(other) or Section())}
+        short = [name for name, length in lengths.items() if length < int(parameters["length"])]
+        if short or not lengths:
+            text = f"{other.target.name} has {', '.join(short) or 'no RADIUS client at all'}: this may be it, and its secret is too short"
+            yield failed(subject, text, host=host, lengths=lengths)
+        else:
+            yield passed(subject, host=host, lengths=lengths)
+
+
+def _names(server: Facts) -> set[str]:
+    """By which names a PassiveKey server may be asked."""
+    found = {server.target.name.casefold()}
+    if server.read("expected"):
+        found |= {str(name).casefold() for name in server["expected"].get("server_names") or ()}
+    return found

@@ -74,7 +74,7 @@ def observe(answer: str, params: Mapping[str, Any], observation: Observation, as
     expected = params.get("expected") or {}
     observation.set("expected", _declared(expected))
     observation.set("clock", _time(brought["now"]))
-    for fact in ("running", "systemd", "timer_active", "timer_enabled", "cron_running", "version", "key_mode"):
+    for fact in ("running", "systemd", "timer_active", "timer_enabled", "cron_running", "relay_running", "version", "key_mode"):
         observation.set(fact, brought[fact])
     observation.set("sessions", _sessions(brought["sessions"]))
     files = brought["files"]
@@ -89,6 +89,7 @@ def observe(answer: str, params: Mapping[str, Any], observation: Observation, as
     _from_file(
         observation, "cron", files["cron"], lambda text: {"tick": bool(re.search(r"^\*( \*){4} root \S+ tick\b", text, re.MULTILINE))}
     )
+    _from_file(observation, "radius", files["radius"], _radius)
     _crls(observation, files["crls"])
     _users_port(observation, expected, asked)
     _listed(observation)
@@ -204,6 +205,12 @@ def _gate(text: str) -> int:
         return int(text)
     except ValueError:
         raise FormatError(f"is no time: {text[:40]!r}") from None
+
+
+def _radius(text: str) -> list[str]:
+    """The addresses that ocserv's library asks, without ports."""
+    found = re.findall(r"^[ \t]*authserver[ \t]+(\S+)", text, re.MULTILINE)
+    return [re.sub(r":\d+$", "", one) for value in found for one in value.split(",")]
 
 
 # ---- CRLs

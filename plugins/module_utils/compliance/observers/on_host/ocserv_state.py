@@ -28,7 +28,9 @@ FILES = {
     "timer": "/etc/systemd/system/certlogon-gateway.timer",
     "connect_script": "/usr/local/lib/certlogon/ocserv-gate",
     "program": "/usr/local/lib/certlogon/certlogon_gateway.py",
+    "radius": "/etc/ocserv/certlogon/radius/radiusclient.conf",
 }
+RELAY = "/usr/local/lib/certlogon/certlogon_radius.py"
 KEY = "/etc/ocserv/certlogon/current/key.pem"
 LIMIT = 64 << 20
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -63,6 +65,11 @@ def told(*command: str) -> tuple[int, str]:
 
 def processes(*names: str) -> bool:
     return any(text(str(path)) in names for path in Path("/proc").glob("[0-9]*/comm"))
+
+
+def runs(program: str) -> bool:
+    """Whether a script of this path is run."""
+    return any(program in text(str(path)).split("\0") for path in Path("/proc").glob("[0-9]*/cmdline"))
 
 
 def text(path: str) -> str:
@@ -105,6 +112,7 @@ def main() -> dict[str, Any]:
         "timer_active": told("systemctl", "is-active", "certlogon-gateway.timer")[1].strip() == "active" if systemd else None,
         "timer_enabled": told("systemctl", "is-enabled", "certlogon-gateway.timer")[1].strip() == "enabled" if systemd else None,
         "cron_running": processes("cron", "crond"),
+        "relay_running": runs(RELAY),
         "version": told("ocserv", "--version")[1].partition("\n")[0].strip(),
         "sessions": sessions("/run/occtl.socket") if running else {"sessions": []},
     }
