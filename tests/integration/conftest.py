@@ -164,6 +164,11 @@ LONG = {
         "test_what_is_new_is_not_renewed_and_what_must_be_is_one_by_one",
         "test_renewal_of_what_is_new_renews_nothing",
         "test_a_second_domain_controller",
+        "test_no_radius_server_lets_nobody_in",
+        "test_a_password_and_a_code_open_ocserv",
+        "test_an_interrupted_run_is_finished_by_the_next_and_a_renewal_leaves_sessions_alone",
+        "test_an_appliance_that_reboots_in_the_middle_of_a_run_is_repaired_by_the_next",
+        "test_a_workstation",
     ),
 }
 
