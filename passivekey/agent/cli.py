@@ -25,6 +25,7 @@ from passivekey.agent.lock import alone
 from passivekey.agent.secret_store import FileStore, PlatformStore, SecretStore, SecretStoreError
 
 SETTINGS = (Path("/etc/passivekey/agent.conf"), Path(os.environ.get("PROGRAMDATA", "C:/ProgramData")) / "PassiveKey/agent.conf")
+KEYS = ("auto", "tpm", "container")
 
 
 class NotSetUp(Exception):
@@ -32,20 +33,24 @@ class NotSetUp(Exception):
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, str]:
-    """origin, ca_file, store and prompt: of the command line, else of the machine's file (section [agent])."""
+    """origin, ca_file, store, key and prompt: of the command line, else of the machine's file (section [agent])."""
     read = configparser.ConfigParser()
     read.read([path for path in SETTINGS if path.is_file()], encoding="utf-8")
     found = dict(read["agent"]) if read.has_section("agent") else {}
     found |= {name: value for name in ("origin", "ca_file", "store") if (value := getattr(arguments, name, None))}
     if not found.get("origin", "").startswith("https://"):
         raise NotSetUp(f"no server: set origin = https://… in section [agent] of {SETTINGS[sys.platform == 'win32']}, or give --origin")
+    if found.setdefault("key", "auto") not in KEYS:
+        file = SETTINGS[sys.platform == "win32"]
+        raise NotSetUp(f"key = {found['key']} in section [agent] of {file}: it has to be one of {', '.join(KEYS)}")
     return found
 
 
 def agent_of(arguments: argparse.Namespace) -> enrollment.Agent:
     given, places = settings(arguments), state.Places.of_user()
     store: SecretStore = FileStore(places.folder / "secrets") if given.get("store") == "file" else PlatformStore()
-    agent = enrollment.Agent(places, store, Server(given["origin"], given.get("ca_file")), socket.gethostname()[:64], warn=warn)
+    server = Server(given["origin"], given.get("ca_file"))
+    agent = enrollment.Agent(places, store, server, socket.gethostname()[:64], warn=warn, key=given["key"])
     asker = _asker(given.get("prompt", ""), getattr(arguments, "factor", None) or "", getattr(arguments, "quiet", False))
     if asker:
         agent.ask_password, agent.ask_factor = asker.password, asker.factor

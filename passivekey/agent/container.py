@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
 
 from passivekey.agent.secret_store import SecretStore, new_passphrase
-from passivekey.protocol import codes, keys
+from passivekey.protocol import codes, keys, messages
 from passivekey.protocol.errors import Refused
 from passivekey.protocol.messages import octets, text
 
 FORMAT = 1
+IN_TPM = "tpm:"
+"""What a key in a TPM begins with (`passivekey.agent.tpm`)."""
 
 
 class ContainerError(Exception):
@@ -35,7 +38,8 @@ class ContainerError(Exception):
 
 @dataclass
 class Content:
-    """`stage`: new, pending, seeded, active. Keys are PKCS#8; in a TPM, `key` is its handle instead."""
+    """`stage`: new, pending, seeded, active. Keys are PKCS#8; or both are in a TPM, which wrapped them. Then `seed` is
+    as the server sent it, for the agreement key alone to open: the container is worth nothing without the TPM."""
 
     origin: str
     request: str
@@ -57,16 +61,44 @@ class Content:
         key, agreement = (ec.generate_private_key(ec.SECP256R1()) for _number in range(2))
         return cls(origin, secrets.token_hex(16), key=_pkcs8(key), agreement=_pkcs8(agreement))
 
+    @classmethod
+    def fresh_in_tpm(cls, origin: str) -> Content:
+        """The same with keys in the TPM. Raises `SecretStoreError` where that cannot be."""
+        from passivekey.agent import tpm
+
+        return cls(origin, secrets.token_hex(16), key=tpm.create("sign"), agreement=tpm.create("decrypt"))
+
     @property
+    def in_tpm(self) -> bool:
+        return self.key.startswith(IN_TPM)
+
+    def check(self) -> None:
+        """Raises `ContainerError` where the keys are of another TPM; `SecretStoreError` where there is none to be asked."""
+        if self.in_tpm:
+            from passivekey.agent.tpm import TpmKey
+
+            assert isinstance(self.signer.private_key, TpmKey)
+            self.signer.private_key.load()
+
+    # kept, for a TPM takes its time to load a key
+
+    @cached_property
     def signer(self) -> keys.SoftwareKey:
         return keys.SoftwareKey(_private(self.key))
 
-    @property
+    @cached_property
     def agreement_key(self) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
         return _private(self.agreement or self.key)
 
+    def take(self, token: str) -> None:
+        """The seed as the server sent it; refused if it is not this device's."""
+        found = messages.take(token, self.device, self.agreement_key)
+        self.seed, self.step, self.digits = token if self.in_tpm else text(found.value), found.step, found.digits
+
     @property
     def codes(self) -> codes.Seed:
+        if self.in_tpm:
+            return messages.take(self.seed, self.device, self.agreement_key)
         return codes.Seed(octets(self.seed), self.step, self.digits)
 
 
@@ -135,6 +167,10 @@ def _pkcs8(key: ec.EllipticCurvePrivateKey) -> str:
 
 
 def _private(value: str) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
+    if value.startswith(IN_TPM):
+        from passivekey.agent.tpm import TpmKey
+
+        return TpmKey(value)
     found = load_der_private_key(octets(value), None)
     if not isinstance(found, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
         raise ContainerError("the container holds a key of an unknown kind")

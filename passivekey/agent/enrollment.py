@@ -18,7 +18,7 @@ from passivekey.agent import container, state
 from passivekey.agent.client import AskFactor, AskPassword, Server, ServerError, Wanted, read_object
 from passivekey.agent.container import ContainerError, Content
 from passivekey.agent.lock import alone
-from passivekey.agent.secret_store import SecretStore
+from passivekey.agent.secret_store import SecretStore, SecretStoreError
 from passivekey.protocol import certificates, codes, keys, messages
 from passivekey.protocol.errors import Refused
 
@@ -52,6 +52,9 @@ class Agent:
     warn: Callable[[str], None] = print
     clock: Callable[[], float] = time.time
     ask_factor: AskFactor = nothing
+    key: str = "container"
+    """Where device keys have to be: "container", "tpm", or "auto": in a TPM for a new device where there is one, and where they are."""
+
     _told_clock: bool = False
 
     def bring_up(self) -> Content:
@@ -94,17 +97,44 @@ class Agent:
     def _begun(self) -> Content:
         try:
             found = container.load(self.places.container, self.store)
+            if found and self.key != "container":
+                found.check()
         except ContainerError as error:
             self.warn(f"{error}; enrolling anew")
             found = None
         if found is None or found.origin != self.server.origin:
             return self._anew()
-        return found
+        return found if self.key in ("auto", "tpm" if found.in_tpm else "container") else self._moved(found)
 
-    def _anew(self) -> Content:
+    def _moved(self, content: Content) -> Content:
+        """A new device with its keys where they have to be, in place of this one; which stays while the server cannot be reached."""
+        fresh = self._fresh()
+        try:
+            self.retire()
+        except ServerError as error:
+            if error.code in _NOT_NOW:
+                return content
+        except (ContainerError, SecretStoreError) as error:
+            self.warn(f"device {content.device} cannot revoke itself, and stays in the server's list: {error}")
+        return self._anew(fresh)
+
+    def _fresh(self) -> Content:
+        """New keys where they have to be."""
+        from passivekey.agent import tpm
+
+        if self.key == "tpm" or (self.key == "auto" and tpm.available()):
+            try:
+                return Content.fresh_in_tpm(self.server.origin)
+            except SecretStoreError as error:
+                if self.key == "tpm":
+                    raise
+                self.warn(f"{error}; this device's keys are in its container")
+        return Content.fresh(self.server.origin)
+
+    def _anew(self, fresh: Content | None = None) -> Content:
+        content = fresh or self._fresh()  # first: without keys nothing is thrown away
         container.forget(self.places.container, self.store)
         self.places.state.unlink(missing_ok=True)
-        content = Content.fresh(self.server.origin)
         self._save(content)
         return content
 
@@ -141,8 +171,7 @@ class Agent:
     def _seed(self, content: Content) -> None:
         answer = self.server.post(f"/v1/devices/{content.device}/seed", {"proof": self._proof(content, "seed")})
         with _understood():
-            seed = messages.take(answer["seed"], content.device, content.agreement_key)
-        content.seed, content.step, content.digits = messages.text(seed.value), seed.step, seed.digits
+            content.take(answer["seed"])
         content.stage = "seeded"
         self._save(content)
 
@@ -261,12 +290,12 @@ def code(content: Content, now: float | None = None, channel: str = "radius") ->
 def cookies(content: Content, policy: dict[str, Any], now: float | None = None) -> list[dict[str, Any]]:
     """A cookie for each site of the policy: {site, name, value, expires}."""
     at = time.time() if now is None else now
-    key = policy["cookie_keys"][0]
+    key, seed = policy["cookie_keys"][0], content.codes
     return [
         {
             "site": site,
             "name": "__Host-passivekey",
-            "value": messages.cookie(content.signer, content.device, content.codes, key, site, at),
+            "value": messages.cookie(content.signer, content.device, seed, key, site, at),
             "expires": int(at + 2 * policy["interval"]),
         }
         for site in policy["sites"]

@@ -51,6 +51,10 @@ class SoftwareKey:
         return first.to_bytes(32, "big") + second.to_bytes(32, "big")
 
 
+class HeldKey(ec.EllipticCurvePrivateKey):
+    """A P-256 key that signs and agrees, and whose private part nobody can have: in a TPM."""
+
+
 def checked(key: object, code: str = "request-refused") -> PublicKey:
     """The key, if it is of a kind that devices may have."""
     if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):

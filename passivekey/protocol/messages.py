@@ -10,7 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.concatkdf import ConcatKDFHash
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from joserfc import jwe, jws
 from joserfc.errors import JoseError
 
@@ -88,12 +93,32 @@ def encrypted(key: keys.PublicKey, kind: str, kid: str, plaintext: bytes, **more
 
 
 def decrypted(token: object, kind: str, key: PrivateKey, code: str) -> bytes:
-    header(token, kind, code)
+    head = header(token, kind, code)
+    if isinstance(key, keys.HeldKey):
+        return _opened(str(token), head, key, code)
     try:
         found = jwe.decrypt_compact(str(token), keys.jose(key), algorithms=[_agreement(key), "A256GCM"]).plaintext
     except (JoseError, ValueError) as error:
         raise Refused(code, "it is not encrypted to this key") from error
     return found or b""
+
+
+def _opened(token: str, head: Claims, key: keys.HeldKey, code: str) -> bytes:
+    """The plaintext of a JWE by ECDH-ES+A256KW and A256GCM (RFC 7518 4.6, RFC 3394): joserfc wants keys that can be written out."""
+    if (head.get("alg"), head.get("enc")) != (_agreement(key), "A256GCM") or {"crit", "zip"} & set(head) or token.count(".") != 4:
+        raise Refused(code, "it is not encrypted as this protocol has it")
+    other = keys.from_jwk(head.get("epk"), code)
+    wrapped, nonce, sealed, tag = (octets(part, code) for part in token.split(".")[1:])
+    parties = (_agreement(key).encode(), *(octets(head.get(name, ""), code) for name in ("apu", "apv")))
+    info = b"".join(len(part).to_bytes(4, "big") + part for part in parties) + (256).to_bytes(4, "big")
+    if (len(wrapped), len(nonce), len(tag)) != (40, 12, 16):
+        raise Refused(code, "it is not encrypted as this protocol has it")
+    secret = key.exchange(ec.ECDH(), other)
+    try:
+        content_key = aes_key_unwrap(ConcatKDFHash(SHA256(), 32, info).derive(secret), wrapped)
+        return AESGCM(content_key).decrypt(nonce, sealed + tag, token.partition(".")[0].encode())
+    except (InvalidUnwrap, InvalidTag) as error:
+        raise Refused(code, "it is not encrypted to this key") from error
 
 
 def _agreement(key: keys.PublicKey | PrivateKey) -> str:

@@ -38,6 +38,21 @@ def kid(name):
     return VECTORS["keys"][name]["kid"]
 
 
+class Held(keys.HeldKey):
+    """Does what a TPM's key does, and cannot be written out."""
+
+    curve = key_size = sign = private_numbers = private_bytes = __copy__ = __deepcopy__ = None
+
+    def __init__(self, key):
+        self.key = key
+
+    def exchange(self, algorithm, peer_public_key):
+        return self.key.exchange(algorithm, peer_public_key)
+
+    def public_key(self):
+        return self.key.public_key()
+
+
 @pytest.fixture(scope="module")
 def rsa_key():
     return rsa.generate_private_key(65537, 2048)
@@ -266,6 +281,29 @@ def test_only_one_spelling_of_octets(value):
 def test_strange_keys_are_refused(words):
     with pytest.raises(Refused):
         keys.from_jwk(words)
+
+
+def test_a_seed_for_a_key_that_only_agrees():
+    """As joserfc reads it: the vector (jwcrypto's), parties' names, and nothing that was changed at any place."""
+    held, seed = Held(private("agreement")), bytes.fromhex(VECTORS["seed"])
+    assert messages.take(VECTORS["seed_message"], DEVICE, held).value == seed
+    words = json.dumps({"device": DEVICE, "seed": messages.text(seed), "issued": NOW, "step": 30, "digits": codes.DIGITS}).encode()
+    named = messages.encrypted(held.public_key(), messages.SEED, DEVICE, words, apu="QWxpY2U", apv="Qm9i")
+    assert messages.take(named, DEVICE, held).value == seed
+    for number in range(5):
+        parts = VECTORS["seed_message"].split(".")
+        changed = bytearray(messages.octets(parts[number]))
+        changed[-3] ^= 1
+        for other in (messages.text(bytes(changed)), "", parts[number][:8]):
+            with pytest.raises(Refused):
+                messages.take(".".join([*parts[:number], other, *parts[number + 1 :]]), DEVICE, held)
+    with pytest.raises(Refused, match="not encrypted to this key"):
+        messages.take(VECTORS["seed_message"], DEVICE, Held(ec.generate_private_key(ec.SECP256R1())))
+    for header in ({"alg": "ECDH-ES"}, {"enc": "A128GCM"}, {"zip": "DEF"}, {"crit": ["exp"]}, {"epk": {"kty": "EC", "crv": "P-384"}}):
+        with pytest.raises(Refused):
+            messages.take(with_header(VECTORS["seed_message"], **header), DEVICE, held)
+    with pytest.raises(Refused, match="as this protocol has it"):
+        messages.take(VECTORS["seed_message"] + ".x", DEVICE, held)
 
 
 # ---- certificates
