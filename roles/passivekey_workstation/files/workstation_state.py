@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a workstation has of PassiveKey. Reads only, prints JSON. Needs Python 3.10 or later, and nothing else.
 
-Options, as JSON in the first argument: `modules` {name: package} that the agent needs, `folder` of its environment, `installed` (what its
-mark is to say), `files` {path: SHA-256}, `links` {path: target}, `known` (paths), `policies` {path of a file of policies: names that no
-other file of its folder may have}, `firefox`: `path` of its policies.json, which others write into as well, and what is to be in it
-(`wanted`, `servers`, `id` and `settings` of the extension, `unsigned`); `keep_firefox` where that is not known yet.
+Options, as JSON in the first argument: `modules` and `programs` {name: package} that the agent needs, `folder` of its environment,
+`installed` (what its mark is to say), `files` {path: SHA-256}, `links` {path: target}, `known` (paths), `policies` {path of a file of
+policies: names that no other file of its folder may have}, `firefox`: `path` of its policies.json, which others write into as well, and
+what is to be in it (`wanted`, `servers`, `id` and `settings` of the extension, `unsigned`); `keep_firefox` where that is not known yet.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,8 +24,9 @@ CLOCKS = ("chronyd", "ntpd", "openntpd", "systemd-timesyn")
 """Time services by the name of their process, which has 15 characters at most."""
 
 
-def missing(modules: dict[str, str]) -> list[str]:
-    return sorted({package for name, package in modules.items() if not _there(name)})
+def missing(modules: dict[str, str], programs: dict[str, str]) -> list[str]:
+    wanted = [package for name, package in modules.items() if not _there(name)]
+    return sorted({*wanted, *(package for name, package in programs.items() if shutil.which(name) is None)})
 
 
 def _there(name: str) -> bool:
@@ -119,7 +121,7 @@ def clock() -> str:
 def read(options: dict[str, Any]) -> dict[str, Any]:
     files = (*options["known"], options["firefox"]["path"])
     return {
-        "missing": missing(options["modules"]),
+        "missing": missing(options["modules"], options["programs"]),
         "installed": installed(options["folder"], options["installed"]),
         "differing": [path for path, digest in options["files"].items() if hashlib.sha256(_bytes(path)).hexdigest() != digest],
         "links": [path for path, target in options["links"].items() if not linked(Path(path), target)],

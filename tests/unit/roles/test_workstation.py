@@ -93,7 +93,8 @@ def test_an_environment_that_no_longer_works(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_and_what_is_linked(tmp_path: Path) -> None:
-    assert state.missing({"json": "python3", "no_such_module": "python3-none", "neither.is": "python3-none"}) == ["python3-none"]
+    modules = {"json": "python3", "no_such_module": "python3-none", "neither.is": "python3-none"}
+    assert state.missing(modules, {"sh": "dash", "no-such-program": "none"}) == ["none", "python3-none"]
     (tmp_path / "link").symlink_to("../there")
     assert state.linked(tmp_path / "link", "../there") and not state.linked(tmp_path / "link", "there")
 
