@@ -464,7 +464,7 @@ def test_a_damaged_policy_is_asked_for_again(agent, clock):
 def settings(monkeypatch, agent, https, tmp_path):
     monkeypatch.setenv("PASSIVEKEY_HOME", str(agent().places.folder))
     file = tmp_path / "agent.conf"
-    file.write_text(f"[agent]\norigin = {https.origin}\nca_file = {https.ca_file}\nstore = file\n")
+    file.write_text(f"[agent]\norigin = {https.origin}\nca_file = {https.ca_file}\nstore = file\nkey = container\n")
     monkeypatch.setattr(cli, "SETTINGS", (file,))
 
 

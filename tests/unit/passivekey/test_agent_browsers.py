@@ -156,7 +156,7 @@ def test_registration(browser, tmp_path, capsys, monkeypatch):
 def host_program(tmp_path, https, folder):
     """What `pip` would install as passivekey-native-host, for this test's server and user."""
     settings, program = tmp_path / "agent.conf", tmp_path / "host"
-    settings.write_text(f"[agent]\norigin = {https.origin}\nca_file = {https.ca_file}\nstore = file\n")
+    settings.write_text(f"[agent]\norigin = {https.origin}\nca_file = {https.ca_file}\nstore = file\nkey = container\n")
     script = f"""#!{sys.executable}
 import os, sys, pathlib
 sys.path.insert(0, {str(ROOT)!r})
