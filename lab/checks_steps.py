@@ -24,6 +24,8 @@ VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 COLLECTION = Path("ansible_collections/certlogon/core")
 LEAST_COVERAGE = 90
 LONG = "CERTLOGON_TEST_LONG"
+THE_STAND_IN_ITSELF = ("--ignore-glob=tests/unit/lab/test_windows_ca_*",)
+"""Its own tests; what uses it is tested in every run."""
 # In this order: each goes on from what those before have rolled out.
 WHOLE_SITE = tuple(
     f"tests/integration/test_{name}.py" for name in ("site_with_ca", "site_with_vpn", "compliance_whole", "compliance_read_only")
@@ -284,7 +286,7 @@ def pytest(job: Job, *arguments: str, prefix: Sequence[str] = (), coverage: bool
 
 
 def unit(job: Job) -> None:
-    pytest(job, "tests/unit", coverage=True)
+    pytest(job, *([] if long_run() else THE_STAND_IN_ITSELF), "tests/unit", coverage=long_run())
 
 
 def in_lab(name: str) -> list[str]:
@@ -301,14 +303,18 @@ def lab(job: Job) -> str:
     return lab_name()
 
 
+def long_run() -> bool:
+    return bool(os.environ.get(LONG))
+
+
 def of_this_run(marks: str) -> str:
     """Long tests are part of a run with --long only."""
-    return marks if os.environ.get(LONG) else f"{marks} and not long"
+    return marks if long_run() else f"{marks} and not long"
 
 
 def integration(job: Job) -> None:
     lab_up(job, lab_name(), "passivekey")
-    pytest(job, "-m", of_this_run("not ca and not vpn"), "tests/integration", prefix=in_lab(lab_name()), coverage=True)
+    pytest(job, "-m", of_this_run("not ca and not vpn"), "tests/integration", prefix=in_lab(lab_name()), coverage=long_run())
 
 
 def authority(job: Job) -> None:

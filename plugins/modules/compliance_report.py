@@ -41,7 +41,7 @@ options:
       kind:
         description: What it is.
         type: str
-        choices: [domain, certification_authority, domain_controller, connect_secure, ocserv, crls, drift, waivers]
+        choices: [domain, certification_authority, domain_controller, connect_secure, ocserv, passivekey, crls, drift, waivers]
         required: true
       name:
         description: Its name in the inventory.

@@ -101,7 +101,6 @@ class Spoiler:
         names = [*(f"Spoilt {word}" for word in SPOILT_POLICIES), "Spoilt rival"]
         self.run_resource(GroupPolicies(), [{"name": name} for name in names], "deleted")
         lab.run("dc1", "sh", "-c", f"rm -r '{SHARE}/{ORPHAN}'")
-        lab.run("gw1", "chmod", "600", "/etc/ocserv/certlogon/current/key.pem")
         lab.kill("ca1")
         lab.run("ca1", "python3", "-", stdin=MEND_AUTHORITY)
         lab.start("ca1")
@@ -826,7 +825,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault("ocserv-gate", "gate", "gate: the year 2286", "It is open for longer than the first CRL in"),
     Fault("ocserv-timer", "certlogon-gateway", "no cron job", "Neither its timer nor its cron job runs: CRLs"),
-    Fault("ocserv-private-key", "private key", "mode 0644", "Others than root may read it (mode 0644)", mended=False),
+    Fault("ocserv-private-key", "private key", "mode 0644", "Others than root may read it (mode 0644)"),
     Fault("waiver-expired", "policy-passwords: *", "a waiver that ended yesterday", "The waiver of lab ended on"),
     Fault(
         "waiver-unused",

@@ -542,7 +542,7 @@ http {
     access_log off;
     include /etc/passivekey/site.conf;
     server {
-        listen 127.0.0.1:8080;
+        listen 127.0.0.1:8081;
         location / { return 200 "account=$http_x_passivekey_account user=$http_x_passivekey_user site=$http_x_passivekey_site\\n"; }
     }
 }
@@ -554,7 +554,7 @@ def site(passivekey_lab, service, tmp_path_factory):
     """nginx on pk1 with the example's site, the site itself behind it; `site(cookies, headers)` is what curl gets."""
     lab = passivekey_lab
     certificate, key = server_certificate(lab.files, tmp_path_factory.mktemp("site"), SITE)
-    config = (EXAMPLES / "nginx-site.conf").read_text()
+    config = (EXAMPLES / "nginx-site.conf").read_text().replace("127.0.0.1:8080", "127.0.0.1:8081")  # 8080 is the lab's page
     for before, after in (("server ", ":8443"), ("_ssl_name ", ";")):
         assert f"{before}passivekey.corp.example{after}" in config
         config = config.replace(f"{before}passivekey.corp.example{after}", f"{before}{HOST}{after}")

@@ -138,7 +138,7 @@ class Upstream(asyncio.DatagramProtocol):
         if self.transport is not None:
             self.transport.sendto(self.request)
 
-    def datagram_received(self, data: bytes, address: Any) -> None:
+    def datagram_received(self, data: bytes, addr: Any) -> None:
         wrong = objection(data, self.request, self.listener.secret, self.listener.server["signed"])
         if wrong:
             self.tell(f"{wrong}; it was not taken")
@@ -146,8 +146,8 @@ class Upstream(asyncio.DatagramProtocol):
         self.answered = True
         self.listener.answer(data, self.client)
 
-    def error_received(self, error: Exception) -> None:
-        self.tell(str(error))
+    def error_received(self, exc: Exception) -> None:
+        self.tell(str(exc))
 
     def tell(self, trouble: str) -> None:
         """Once a request."""
@@ -169,13 +169,13 @@ class Listener(asyncio.DatagramProtocol):
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
 
-    def datagram_received(self, data: bytes, address: Any) -> None:
-        key = (address, data[:HEADER])
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        key = (addr, data[:HEADER])
         if key in self.pending:
             self.pending[key].send()
             return
         try:
-            upstream = self.pending[key] = Upstream(self, sign(data, self.secret), address)
+            upstream = self.pending[key] = Upstream(self, sign(data, self.secret), addr)
         except ValueError as error:
             log(f"{name_of(self.server)}: not sent: {error}")
             return
@@ -187,7 +187,8 @@ class Listener(asyncio.DatagramProtocol):
         transport = None
         remote = (self.server["address"], self.server["port"])
         try:
-            transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: upstream, remote_addr=remote)
+            made = await asyncio.get_running_loop().create_datagram_endpoint(lambda: upstream, remote_addr=remote)
+            transport = made[0]
             await asyncio.sleep(self.patience)
         except OSError as error:
             upstream.tell(str(error))
@@ -237,7 +238,8 @@ def asked(server: dict[str, Any], secret: bytes, nas: str, timeout: float) -> di
     request = question("certlogon-probe", secrets.token_hex(8), nas, secret)
     trouble = "does not answer: it is down, a firewall drops what is sent, it does not know this gateway, or the secret is another one"
     try:
-        kind, _, _, _, address = socket.getaddrinfo(server["address"], server["port"], type=socket.SOCK_DGRAM)[0]
+        found = socket.getaddrinfo(server["address"], server["port"], type=socket.SOCK_DGRAM)[0]
+        kind, address = found[0], found[4]
         with socket.socket(kind, socket.SOCK_DGRAM) as connection:
             connection.connect(address)
             end = time.monotonic() + timeout

@@ -138,10 +138,11 @@ def test_tally_adds_reasons():
 @pytest.mark.parametrize(
     ("arguments", "chosen", "without"),
     [
-        ([], {"ruff", "unit", "coverage", "second-site"}, set()),
+        (["--long"], {"ruff", "unit", "coverage", "second-site"}, set()),
+        ([], {"ruff", "unit", "second-site"}, {"coverage"}),
         (["--only", "ruff,mypy"], {"ruff", "mypy"}, {"unit", "coverage"}),
-        (["--skip", "sanity"], {"coverage"}, {"sanity"}),
-        (["--skip", "integration"], {"unit"}, {"integration", "coverage"}),
+        (["--long", "--skip", "sanity"], {"coverage"}, {"sanity"}),
+        (["--long", "--skip", "integration"], {"unit"}, {"integration", "coverage"}),
     ],
 )
 def test_choice(arguments, chosen, without):

@@ -403,8 +403,10 @@ def test_the_relay_to_radius_servers_is_kept(gateway: Gateway, monkeypatch: pyte
     finally:
         gateway.further |= {"radius": ""}
         pid = keeper.Relay(gateway.settings).running()[0]
-        threading.Thread(target=_buried, args=(pid,), daemon=True).start()
+        burial = threading.Thread(target=_buried, args=(pid,), daemon=True)
+        burial.start()
         assert gateway.run("apply")[1]["changes"] == ["RADIUS relay: stop"]
+        burial.join(10)
     assert not Path(f"/proc/{pid}").exists()
 
 

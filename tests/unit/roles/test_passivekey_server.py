@@ -218,7 +218,7 @@ def rendered(name: str, **variables: Any) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(ROLE / "templates"), trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"bool": bool, "to_json": lambda value, **options: json.dumps(value, **options)}
+    environment.filters |= {"bool": bool, "to_json": json.dumps}
     environment.tests["match"] = lambda text, pattern: re.match(pattern, text) is not None
     return environment.get_template(name).render(VARIABLES | variables)
 
