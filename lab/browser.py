@@ -12,7 +12,7 @@ import base64
 import json
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ TIMEOUT = 25.0
 @dataclass(frozen=True)
 class Page:
     """The page at the end. `error`: the browser's own (net::ERR_…), or that time ran out; `pin_dialogs`: how often it asked for the PIN;
-    `cookies`: where the visit waited for one, those of the page."""
+    `cookies`: where the visit waited for one, those of the page; `later`: what the same browser showed when it loaded the page again."""
 
     title: str
     text: str
@@ -37,6 +37,7 @@ class Page:
     pin_dialogs: int
     seconds: float
     cookies: Mapping[str, str] = field(default_factory=dict)
+    later: Page | None = None
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,4 +76,8 @@ def page_of(done: subprocess.CompletedProcess[str]) -> Page:
     if done.returncode:
         raise LabError(f"the browser on {CLIENT}: {(done.stderr or done.stdout).strip()[-2000:]}")
     answer = json.loads(done.stdout)
-    return Page(**{**answer, "screenshot": base64.b64decode(answer["screenshot"])})
+    later = answer.pop("later", None)
+    page = Page(**{**answer, "screenshot": base64.b64decode(answer["screenshot"])})
+    if later is None:
+        return page
+    return replace(page, later=replace(page, **{**later, "screenshot": base64.b64decode(later["screenshot"])}))

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from lab import logons, page, proofs, settings, vpn_browser, vpn_logins
+from lab import logons, page, passivekey_day, proofs, settings, vpn_browser, vpn_logins
 from lab.errors import LabError
 from lab.labs import DEFAULT_NAME, Lab
 from lab.progress import Progress
@@ -50,7 +50,21 @@ WHAT_IS_WHAT = (
         "takes effect: behind it are a real ocserv, nginx and OpenSSL",
     ),
     ("VPN gateway gw1, and the user's client", REAL, "ocserv and openconnect of Debian; every login is a tunnel that carries a page"),
-    ("Computers", STAND_IN, "not in this demo, which has their accounts only; where policies are applied, it is by Samba's client"),
+    (
+        "PassiveKey's server pk1, a site behind it",
+        REAL,
+        "certlogon's own, with FreeRADIUS and nginx of Debian; its certificates are of a throw-away OpenSSL CA",
+    ),
+    (
+        "The workstation client1",
+        REAL,
+        "a Linux host where the domain's users log on by PAM: ticket, keyring, autostart, Chromium. It has no display",
+    ),
+    (
+        "The other computers",
+        STAND_IN,
+        "not in this demo, which has their accounts only; where policies are applied, it is by Samba's client",
+    ),
 )
 
 
@@ -77,7 +91,7 @@ class Demo:
     def run(self) -> Story:
         """All of it, in order; a LabError says which step failed and where its log is."""
         prepare(OUTPUT, self.logs)
-        with self.step("Lab: a Samba domain, a CA host, two VPN gateways") as step:
+        with self.step("Lab: a Samba domain, a CA host, gateways, PassiveKey") as step:
             self.up(LabProgress(self.screen, step))
             step.note = "running already" if self.story.lab_was_running else ""
         self.play("foreseen", "Check mode, before anything is there", "--check", "--diff")
@@ -90,6 +104,7 @@ class Demo:
         self.play("check", "Check mode with diff", "--check", "--diff", "--limit", settings.DNS_DOMAIN)
         self.play("repair", "Repairing run", "--limit", settings.DNS_DOMAIN)
         tried, logins, visits = self.cards()
+        day = self.passivekey()
         self.audit("whole", "Compliance of everything")
         with self.step("Other tools read the domain") as step:
             facts = proofs.facts(self.lab, self.logs)
@@ -98,7 +113,9 @@ class Demo:
             self.story.proofs += proofs.of_authority(facts) + logons.trials(tried, facts["versions"])
             self.story.versions |= {"openconnect": vpn_logins.client_version(self.lab)}
             self.story.proofs += proofs.of_gateways(facts) + vpn_logins.judged(logins, self.story.versions)
-            self.story.proofs += vpn_browser.judged(visits, vpn_browser.version(self.lab))
+            chromium = vpn_browser.version(self.lab)
+            self.story.proofs += vpn_browser.judged(visits, chromium)
+            self.story.proofs += passivekey_day.judged(day, self.story.versions, chromium)
             self.story.proofs.append(proofs.windows_blobs(proofs.vectors_folder()))
             self.story.versions |= {"Samba": facts["versions"]["samba"], "OpenSSL": facts["versions"]["openssl"]}
             step.note = proof_count(self.story)
@@ -110,12 +127,12 @@ class Demo:
         return self.story
 
     def up(self, progress: Progress) -> None:
-        """The lab with a CA host and VPN gateways; one without, which an older demo left, is no place for this."""
-        if self.lab.running() and not {"ca1", "vpn1"} <= self.lab.status()["hosts"].keys():
+        """The lab with all hosts; one without some, which an older demo left, is no place for this."""
+        if self.lab.running() and (missing := {"ca1", "vpn1", "pk1"} - self.lab.status()["hosts"].keys()):
             raise LabError(
-                f"lab {self.lab.name!r} runs without a CA host or VPN gateways; end it with: ./certlogon lab down --name {self.lab.name}"
+                f"lab {self.lab.name!r} runs without {', '.join(sorted(missing))}; end it with: ./certlogon lab down --name {self.lab.name}"
             )
-        self.lab.up(progress, ca=True, vpn=True)
+        self.lab.up(progress, ca=True, vpn=True, passivekey=True)
 
     def cards(self) -> tuple[list[logons.Trial], list[vpn_logins.Login], list[vpn_browser.Visit]]:
         """Two cards enrolled, tried at the domain and at the VPN, and one of them revoked while it is in use."""
@@ -147,6 +164,22 @@ class Demo:
                 visits.append(vpn_browser.sign_in(self.lab, logons.OTHER, revoked=True))
                 step.note = f"{sum(not login.tunnel.up for login in logins[-4:])} of 4 VPN sessions ended or refused"
         return tried, logins, visits
+
+    def passivekey(self) -> passivekey_day.Day:
+        """Somebody without a card, from her first logon to the revocation of her device."""
+        with self.step("A logon at a workstation, which PassiveKey enrolls") as step:
+            desk = passivekey_day.log_on(self.lab)
+            enrollment = passivekey_day.enrolled(self.lab, desk)
+            step.note = f"{passivekey_day.USER}, after {enrollment.seconds:.1f} s"
+        try:
+            with self.step("Intranet and VPN by PassiveKey, until it is revoked") as step:
+                day = passivekey_day.spend(self.lab, desk, enrollment)
+                opened = sum(found.up for found in (day.tunnel, day.replayed))
+                self.lab.run("pk1", "passivekey-backup")  # the night's: the last report looks for one
+                step.note = f"{counted(opened, 'tunnel')}, {2 - opened} refused"
+        finally:
+            desk.log_off()
+        return day
 
     def audit(self, key: str, title: str, *options: str) -> None:
         with self.step(title) as step:
@@ -205,6 +238,12 @@ def next_commands(name: str, export: Path | None) -> list[tuple[str, str]]:
     if export:
         undo = f"ansible-playbook certlogon.core.undo -i inventories/lab -e certlogon_undo_file={shlex.quote(str(export))} --check --diff"
         found.append((f"{inside} {undo}", "See how all of it would be undone, from the export that was made before the first change"))
+    found.append(
+        (
+            f"./certlogon lab exec{option} pk1 -- passivekey user --json {passivekey_day.USER}",
+            "See a user's devices; what else PassiveKey does, and how it comes to your own domain: docs/passivekey-server.md",
+        )
+    )
     return [*found, (f"./certlogon lab down{option}", "End the lab; nothing of it stays but a cache in /var/cache/certlogon")]
 
 
@@ -232,7 +271,10 @@ def show(screen: Screen, story: Story, page_file: Path) -> None:
     screen.heading("What was proved, and who judged")
     marks = {"passed": "done", "failed": "failed", "skipped": "skipped"}
     kinds = {REAL: "real", STAND_IN: screen.style("stand-in", "yellow")}
-    screen.rows([(screen.mark(marks[p.outcome]), p.claim, p.judge, kinds[p.kind]) for p in story.proofs], wrap=1)
+    screen.rows([(screen.mark(marks[p.outcome]), p.claim, p.judge, kinds[p.kind]) for p in story.chapter()], wrap=1)
+    screen.heading(f"{passivekey_day.CHAPTER}: a second factor without a card")
+    own = story.chapter(passivekey_day.CHAPTER)
+    screen.rows([(screen.mark(marks[p.outcome]), p.claim, p.judge, kinds[p.kind]) for p in own], wrap=1)
     for proof in story.proofs:
         if proof.reason:
             screen.say()

@@ -91,6 +91,8 @@ class Proof:
     reason: str = ""
     picture: str = ""
     """A data: URI of what somebody saw."""
+    chapter: str = ""
+    """Where the page and the screen tell of it, if not among the others."""
 
     @property
     def judged_by(self) -> str:
@@ -133,6 +135,10 @@ class Story:
     refused_after: dict[str, float] = field(default_factory=dict)
     """VPN gateway -> seconds from the command that revoked a certificate until it refused it."""
     next_commands: list[tuple[str, str]] = field(default_factory=list)
+
+    def chapter(self, name: str = "") -> list[Proof]:
+        """The proofs of a chapter; of none: the others."""
+        return [proof for proof in self.proofs if proof.chapter == name]
 
     def count(self, outcome: Outcome) -> int:
         return sum(proof.outcome == outcome for proof in self.proofs)

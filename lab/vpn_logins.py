@@ -33,6 +33,8 @@ class Place:
     gateway: Gateway
     kind: str
     judge: str
+    keys: str = "a card"
+    """What opens it: a gateway that takes codes too says so."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def places(lab: Lab) -> list[Place]:
             Gateway(f"https://gw.{settings.DNS_DOMAIN}", log=lambda: log("gw1", GW1_LOG)),
             STAND_IN,  # ocserv is not, the CA of the certificates is
             "ocserv, openconnect",
+            "card and code",
         ),
     ]
 
@@ -111,7 +114,7 @@ def log_in(lab: Lab, box: CardBox, all_places: Sequence[Place]) -> list[Login]:
                 try_tunnel(lab, place.gateway, uri(logons.OWNER)),
                 requirements=("C5", "C6", "C7", "C8", "C15"),
             ),
-            Login(f"Without a card {place.title} opens nothing", place, try_tunnel(lab, place.gateway, None), NO_CARD),
+            Login(f"Without {place.keys} {place.title} opens nothing", place, try_tunnel(lab, place.gateway, None), NO_CARD),
             Login(
                 f"A card of another CA with the same names: {place.title} refuses",
                 place,

@@ -51,10 +51,10 @@ class Desk:
         line = [*enter, *become, "env", "-i", f"--chdir={self.environment['HOME']}", *words, *command]
         return self.lab.run(CLIENT, *line, stdin=stdin, check=check)
 
-    def visit(self, url: str, *, extension: bool = False, cookie: str = "", timeout: float = TIMEOUT) -> Page:
+    def visit(self, url: str, *, extension: bool = False, cookie: str = "", again: str = "", timeout: float = TIMEOUT) -> Page:
         """A page in the user's browser (headless), with the extensions that the machine's policy forces or without; with `cookie` once
-        there is one of this name for the page."""
-        asked = {"url": url, "ca_file": CA, "timeout": timeout, "extension": extension, "cookie": cookie}
+        there is one of this name for the page. `again`: a path in the session; see `Pause`."""
+        asked = {"url": url, "ca_file": CA, "timeout": timeout, "extension": extension, "cookie": cookie, "again": again}
         return page_of(self.run("python3", "-c", GUEST.read_text(), stdin=json.dumps(asked), check=False))
 
     def hotkey(self) -> dict[str, str]:
@@ -68,6 +68,25 @@ class Desk:
     def log_off(self) -> None:
         """The desktop ends; the logon then closes its session, and all in it is gone."""
         self.lab.run(CLIENT, "sh", "-c", LOG_OFF, "sh", str(self.pid), check=False)
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Between two looks of one browser at a page: `desk.visit(…, again=pause.path)` in a thread, `wait`, do something, `end`."""
+
+    desk: Desk
+
+    @property
+    def path(self) -> str:
+        return f"{self.desk.environment['XDG_RUNTIME_DIR']}/look-again"
+
+    def wait(self, timeout: float) -> bool:
+        """Until the browser has shown the page."""
+        script = 'for _try in $(seq "$2"); do [ -e "$1.shown" ] && exit 0; sleep 0.1; done; exit 1'
+        return self.desk.run("sh", "-c", script, "sh", self.path, str(int(timeout * 10)), check=False).returncode == 0
+
+    def end(self) -> None:
+        self.desk.run("touch", self.path)
 
 
 LOG_OFF = """\

@@ -50,7 +50,7 @@ def inventory(status: dict[str, Any]) -> dict[str, Any]:
     if {"ca1", "vpn1"} <= status["hosts"].keys():
         gateway = status["hosts"]["gw1"]
         groups["vpn_appliances"] = {status["hosts"]["vpn1"]["fqdn"]: appliance(status)}
-        groups["vpn_gateways"] = {gateway["fqdn"]: over_ssh(gateway, gateway) | {"vpn_gateway_address_pool": gateway["pool"]}}
+        groups["vpn_gateways"] = {gateway["fqdn"]: over_ssh(gateway, gateway) | vpn_gateway(status["hosts"])}
     if {"pk1", "client1"} <= status["hosts"].keys():
         workstation = status["hosts"]["client1"]
         groups["passivekey_workstations"] = {workstation["fqdn"]: over_ssh(workstation, workstation)}
@@ -88,6 +88,15 @@ def cards_in_readers(status: dict[str, Any]) -> dict[str, dict[str, Any]]:
                 "certlogon_enrollment_username": owner["upn"],
                 "certlogon_enrollment_password": owner["password"],
             }
+    return found
+
+
+def vpn_gateway(hosts: dict[str, Any]) -> dict[str, Any]:
+    """gw1's own addresses for clients, and whom it asks about codes where the lab has pk1."""
+    found = {"vpn_gateway_address_pool": hosts["gw1"]["pool"]}
+    if "pk1" in hosts:
+        secret = hosts["pk1"]["passivekey"]["radius_secrets"]["gw1"]
+        found["certlogon_lab_radius_servers"] = [{"address": hosts["pk1"]["address"], "secret": secret}]
     return found
 
 

@@ -5,9 +5,11 @@ Settings: `url`, `ca_file`, `timeout` seconds, `issuer` (CN of the CA whose cert
 `pkcs12` {data, passphrase}: a software certificate, headless; `card` {token, folder, library, pin_file}: the card under Xvfb, where the
 PIN is typed into the browser's own dialog; neither: no certificate, headless. `fill` {css: value} and `click` (css) act on the page.
 `extension`: the browser installs the extensions that the machine's policy forces, which may start native hosts as whoever runs this, with
-this process' environment; `cookie`: the page is opened once the browser has a cookie of this name for it.
+this process' environment; `cookie`: the page is opened once the browser has a cookie of this name for it. `again`: a path; the script makes
+the file `<again>.shown` when it has the page, waits until `again` itself is there, and loads the page once more in the same browser.
 Answer: `title`, `text`, `url` of the final page, `error` of the navigation, `screenshot` (PNG, base64), `pin_dialogs`, `seconds`, and with
-`cookie` the `cookies` of the page before and after: {name: value}.
+`cookie` the `cookies` of the page before and after: {name: value}. With `again` all of it is of the first page, and `later` has `title`,
+`text`, `url` and `screenshot` of the second.
 """
 
 from __future__ import annotations
@@ -109,10 +111,25 @@ def visit(asked: dict[str, Any], home: Path, deadline: Deadline, answer: dict[st
         if asked.get("click"):
             page.evaluate(f"window.before = 1; document.querySelector({json.dumps(asked['click'])}).click()")
             page.wait_until_loaded(another=True)
-        answer["title"], answer["url"] = page.evaluate("document.title"), page.evaluate("location.href")
-        answer["text"] = page.evaluate("document.body ? document.body.innerText : ''")
-        answer["screenshot"] = page.call("Page.captureScreenshot", format="png")["data"]
+        answer |= shown(page)
         answer["cookies"] |= cookies(page, asked["url"]) if asked.get("cookie") else {}
+        if asked.get("again"):
+            go, told = Path(asked["again"]), Path(asked["again"] + ".shown")
+            told.touch()
+            while not go.exists():
+                deadline.pause()
+            page.evaluate("window.before = 1; location.reload()")
+            page.wait_until_loaded(another=True)
+            answer["later"] = shown(page)
+
+
+def shown(page: Page) -> dict[str, str]:
+    return {
+        "title": page.evaluate("document.title"),
+        "url": page.evaluate("location.href"),
+        "text": page.evaluate("document.body ? document.body.innerText : ''"),
+        "screenshot": page.call("Page.captureScreenshot", format="png")["data"],
+    }
 
 
 def cookies(page: Page, url: str) -> dict[str, str]:

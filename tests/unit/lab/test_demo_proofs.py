@@ -246,3 +246,10 @@ def test_windows_blobs_notice_another_byte(tmp_path):
     proof = proofs.windows_blobs(tmp_path)
     assert proof.outcome == "failed"
     assert "36 of 37" in proof.claim
+
+
+def test_what_the_lab_is_allowed_to_fail():
+    """By control and subject: another certificate without CRL is no lab's way."""
+    assert proofs.why_accepted("certificate-cdp", "certificate passivekey.corp.example (8c0a640f)")
+    assert not proofs.why_accepted("certificate-cdp", "certificate gw.corp.example (8c0a640f)")
+    assert not proofs.why_accepted("ntauth-unknown-certificate", "passivekey.corp.example")

@@ -112,7 +112,7 @@ def sample() -> Story:
 
 
 class Parser(html.parser.HTMLParser):
-    VOID = {"meta", "link", "br", "path", "rect"}
+    VOID = {"meta", "link", "br", "path", "rect", "img"}
 
     def __init__(self) -> None:
         super().__init__()
@@ -188,6 +188,19 @@ def test_says_so_when_the_first_run_had_nothing_to_do():
     text = page.render(story)
     assert "Nothing: the domain was already as the inventory asks" in text
     assert "the lab was running already" in text
+
+
+def test_a_chapter_has_its_proofs_and_what_was_seen(parsed):
+    assert "PassiveKey:" not in parsed.text
+    story = sample()
+    seen = "data:image/png;base64,iVBORw=="
+    story.proofs.append(Proof("Nobody typed a code", "Chromium", "passed", evidence=("<i>",), picture=seen, chapter="PassiveKey"))
+    parser = Parser()
+    parser.feed(page.render(story))
+    assert parser.open == [] and "PassiveKey: a second factor" in parser.text
+    pictures = [attributes for tag, attributes in parser.tags if tag == "img"]
+    assert [each["src"] for each in pictures] == [seen, seen] and pictures[0]["alt"] == "<i>"
+    assert parser.text.index("Policies carry") < parser.text.index("PassiveKey: a second") < parser.text.rindex("Nobody typed a code")
 
 
 def test_write_replaces_the_whole_file(tmp_path):
