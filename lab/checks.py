@@ -52,6 +52,7 @@ STEPS = (
     Step("coverage", "coverage, which a run with --long measures", steps.coverage_report, needs=(), after=("unit", "integration")),
 )
 NEEDED_FOR_COVERAGE = {"unit", "integration"}
+ONLY_IF_LONG = {"coverage", "second-ca"}
 
 
 def main(arguments: list[str]) -> int:
@@ -104,8 +105,11 @@ def choose(options: argparse.Namespace) -> list[Step]:
         if name not in names:
             raise LabError(f"there is no step {name!r}; there are {', '.join(names)}")
     chosen = {name for name in names if (not asked["only"] or name in asked["only"]) and name not in asked["skip"]}
-    if not asked["only"] and not (options.long and chosen >= NEEDED_FOR_COVERAGE):
-        chosen.discard("coverage")  # it would judge half of the tests
+    if not asked["only"]:
+        if not options.long:
+            chosen -= ONLY_IF_LONG
+        if not chosen >= NEEDED_FOR_COVERAGE:
+            chosen.discard("coverage")  # it would judge half of the tests
     return [step for step in STEPS if step.name in chosen]
 
 
