@@ -30,8 +30,9 @@ GOOD = error(25, 16, 15, 2, 136)
 
 def test_what_is_asked() -> None:
     """As `openssl asn1parse` and a real KDC read it (tests/integration/test_compliance_hosts.py)."""
-    tag, content, end = der.read(kdc.request("CORP.EXAMPLE", "DC1$"))
-    assert tag == 0x6A and end == len(kdc.request("CORP.EXAMPLE", "DC1$"))
+    request = kdc.request("CORP.EXAMPLE", "DC1$")  # each has a nonce of its own, some an octet shorter
+    tag, content, end = der.read(request)
+    assert tag == 0x6A and end == len(request)
     members = kdc._parts(content)
     assert sorted(members) == [1, 2, 4], "no pre-authentication data: no password is tried"
     assert der.read(members[2])[1] == b"\x0a"
