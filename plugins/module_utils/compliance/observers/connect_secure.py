@@ -17,7 +17,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.compliance import s
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.looking import reason
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import Unread
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observation import Observation
-from ansible_collections.certlogon.core.plugins.module_utils.compliance.observers import tls
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.observers import users_port
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.read_only import Asked
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure import (
     auth_servers,
@@ -119,7 +119,7 @@ def observe(session: ApplianceSession, params: Mapping[str, Any], observation: O
     for kind in sign_in_reading.KINDS:
         look.attempt(f"{kind}_realms", lambda kind=kind: _realms(session, kind))  # type: ignore[misc]
     look.attempt("sign_in_policies", lambda: [one.words for one in sign_in_reading.policies(session).values()])
-    _users_port(look, expected)
+    users_port.observe(look.observation, expected, "appliance", look.asked, min(look.session.options.timeout, 10))
     _listed(look)
 
 
@@ -296,38 +296,6 @@ def _crl(look: Look, authority: Words) -> Words:
     ended = crl.next_update is not None and description.time_text(crl.next_update) <= look.observation.at
     look.observation.crls.append({**words, "status": "foreign" if not signed else "expired" if ended else "good"})
     return {**words, "signed": signed, "delta": crl.is_delta}
-
-
-# ---- the users' port
-
-
-def _users_port(look: Look, expected: Mapping[str, Any]) -> None:
-    """As a browser sees it. The versions of TLS are the port's, whatever name is asked for."""
-    names, address, port = users_names(expected)
-    if not address:
-        nothing = Unread("expected.server_names: the inventory does not say by which names users reach the appliance")
-        look.observation.set("users_port", nothing)
-        look.observation.set("tls_versions", nothing)
-        return
-    timeout = min(look.session.options.timeout, 10)
-    shown = []
-    for name in names:
-        try:
-            shown.append(tls.shown(address, port, name, timeout, look.asked))
-        except UserError as error:
-            shown.append({"host": address, "port": port, "server_name": name, "problem": reason(error)})
-    look.observation.set("users_port", shown)
-    if all("problem" in one for one in shown):
-        look.observation.set("tls_versions", Unread(shown[0]["problem"]))
-    else:
-        look.observation.set("tls_versions", tls.versions(address, port, names[0], timeout, look.asked))
-
-
-def users_names(expected: Mapping[str, Any]) -> tuple[list[str], str, int]:
-    """By which names the port is asked, where, and at which port; "" where nobody says where."""
-    names = list(expected.get("server_names") or ())
-    address = expected.get("users_address") or (names[0] if names else "")
-    return names or [address], address, int(expected.get("users_port") or 443)
 
 
 # ---- for the whole run

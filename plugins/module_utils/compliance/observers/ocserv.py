@@ -21,10 +21,9 @@ from ansible_collections.certlogon.core.plugins.module_utils.compliance import s
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.looking import reason
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import Unread
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observation import Observation
-from ansible_collections.certlogon.core.plugins.module_utils.compliance.observers import tls
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.observers import users_port
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observers.connect_secure import (
     declared_authorities,
-    users_names,
     without_secrets,
 )
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.read_only import Asked
@@ -91,7 +90,7 @@ def observe(answer: str, params: Mapping[str, Any], observation: Observation, as
     )
     _from_file(observation, "radius", files["radius"], _radius)
     _crls(observation, files["crls"])
-    _users_port(observation, expected, asked)
+    users_port.observe(observation, expected, "gateway", asked)
     _listed(observation)
 
 
@@ -254,25 +253,7 @@ def _parsed(observation: Observation, fact: str) -> list[Any]:
     return chains.parsed([one for entry in words for one in load(entry["pem"])])
 
 
-# ---- the users' port, and what the whole run is told
-
-
-def _users_port(observation: Observation, expected: Mapping[str, Any], asked: Asked) -> None:
-    names, address, port = users_names(expected)
-    if not address:
-        nothing = Unread("expected.server_names: the inventory does not say by which names users reach the gateway")
-        observation.set("users_port", nothing)
-        observation.set("tls_versions", nothing)
-        return
-    shown = []
-    for name in names:
-        try:
-            shown.append(tls.shown(address, port, name, 10, asked))
-        except UserError as error:
-            shown.append({"host": address, "port": port, "server_name": name, "problem": reason(error)})
-    observation.set("users_port", shown)
-    failed = all("problem" in one for one in shown)
-    observation.set("tls_versions", Unread(shown[0]["problem"]) if failed else tls.versions(address, port, names[0], 10, asked))
+# ---- what the whole run is told
 
 
 def _listed(observation: Observation) -> None:

@@ -18,8 +18,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.compliance import s
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.looking import reason
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import Unread
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observation import Observation
-from ansible_collections.certlogon.core.plugins.module_utils.compliance.observers import tls
-from ansible_collections.certlogon.core.plugins.module_utils.compliance.observers.connect_secure import users_names
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.observers import users_port
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.read_only import Asked
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, UserError
 
@@ -55,7 +54,7 @@ def observe(answer: str, params: Mapping[str, Any], observation: Observation, as
     observation.set("keyring", _keyring(brought["keyring"]))
     observation.set("certificate", _certificates(brought["certificate"]))
     observation.set("crl", _crl(brought["crl"], observation))
-    _port(observation, expected, asked)
+    users_port.observe(observation, expected, "server", asked)
     _listed(observation)
 
 
@@ -138,25 +137,7 @@ def _crl(words: Mapping[str, Any], observation: Observation) -> Any:
     return {"is": {**words, "signed_by": signers}}
 
 
-# ---- the port, and what the whole run is told
-
-
-def _port(observation: Observation, expected: Mapping[str, Any], asked: Asked) -> None:
-    names, address, port = users_names(expected)
-    if not address:
-        nothing = Unread("expected.server_names: the inventory does not say by which names users reach the server")
-        observation.set("users_port", nothing)
-        observation.set("tls_versions", nothing)
-        return
-    shown = []
-    for name in names:
-        try:
-            shown.append(tls.shown(address, port, name, 10, asked))
-        except UserError as error:
-            shown.append({"host": address, "port": port, "server_name": name, "problem": reason(error)})
-    observation.set("users_port", shown)
-    failed = all("problem" in one for one in shown)
-    observation.set("tls_versions", Unread(shown[0]["problem"]) if failed else tls.versions(address, port, names[0], 10, asked))
+# ---- what the whole run is told
 
 
 def _listed(observation: Observation) -> None:
