@@ -11,11 +11,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sqlalchemy.engine import make_url
+
 from passivekey.errors import ConfigurationError
 from passivekey.protocol import messages
 from passivekey.protocol.errors import Refused
 from passivekey.server import backup, observing, settings
 from passivekey.server.audit import Audit
+from passivekey.server.judging import judge
 from passivekey.server.keyring import PURPOSES, Keyring
 from passivekey.server.ldap import LdapDirectory
 from passivekey.server.passphrase import passphrase
@@ -46,13 +49,15 @@ def init(given: settings.Settings, arguments: argparse.Namespace) -> int:
     certificate = ring.ca[0]
     print(f"keys           {given.keys} (without the passphrase they are lost: keep both, apart)")
     print(f"CA             {certificate.subject.rfc4514_string()}, until {certificate.not_valid_after_utc:%Y-%m-%d}")
-    print(f"database       {given.database}")
+    print(f"database       {make_url(given.database)!r}")  # without its password
     print("next           passivekey serve")
     return 0
 
 
-def check(_given: settings.Settings, arguments: argparse.Namespace) -> int:
+def check(given: settings.Settings, arguments: argparse.Namespace) -> int:
     """Judge the settings; opens and changes nothing."""
+    if arguments.whole:
+        judge(given)
     print(f"{arguments.settings}: good")
     return 0
 
@@ -223,7 +228,7 @@ def parser() -> argparse.ArgumentParser:
         return found
 
     command(init, "init").add_argument("--name", help="of the CA")
-    command(check, "check")
+    command(check, "check").add_argument("--whole", action="store_true", help="open keys, keytab, certificates and database as well")
     command(serve, "serve").add_argument("--workers", type=int, default=1)
     users = command(user, "user")
     users.add_argument("name", help="UPN, DOMAIN\\name or sAMAccountName")

@@ -26,6 +26,7 @@ SCHEMA = 2
 
 _metadata = sa.MetaData()
 _meta = sa.Table("meta", _metadata, sa.Column("name", sa.String(32), primary_key=True), sa.Column("value", sa.Text, nullable=False))
+_WHICH_SCHEMA = sa.select(_meta.c.value).where(_meta.c.name == "schema")
 accounts = sa.Table(
     "accounts",
     _metadata,
@@ -62,6 +63,16 @@ certificates = sa.Table(
     sa.Column("expires", sa.BigInteger, nullable=False),
     sa.Column("revoked", sa.BigInteger),
 )
+vanished = sa.Table(
+    "vanished",
+    _metadata,
+    sa.Column("serial", sa.String(40), primary_key=True),
+    sa.Column("der", sa.LargeBinary, nullable=False),
+    sa.Column("expires", sa.BigInteger, nullable=False),
+    sa.Column("revoked", sa.BigInteger, nullable=False),
+)
+"""Certificates of devices that never came to their end: somebody has them, so they are on the CRL until they end."""
+
 seeds = sa.Table(
     "seeds",
     _metadata,
@@ -142,8 +153,11 @@ class Waiting:
     until: int
 
 
-SAVED = (accounts, devices, certificates, seeds, accepted, failures)
+SAVED = (accounts, devices, certificates, vanished, seeds, accepted, failures)
 """What a backup holds, in the order of their references; sessions and tickets end with the database."""
+
+CRL_NUMBER = "crl"
+"""The number in `meta` of the last CRL, of whatever CA."""
 
 FLOOR = "refused-until"
 """The number in `meta`: codes of this time and earlier are refused, after a restore."""
@@ -346,10 +360,19 @@ class Transaction:
         """When the last of all certificates ends that devices were given; 0 where there is none."""
         return int(self._do(sa.select(sa.func.max(certificates.c.expires))).scalar() or 0)
 
-    def revoked_certificates(self, now: int) -> list[tuple[int, int]]:
-        """Serial number and time, of those that have not ended yet."""
-        query = sa.select(certificates.c.serial, certificates.c.revoked).where(certificates.c.revoked.is_not(None))
-        return [(int(row.serial, 16), int(row.revoked)) for row in self._do(query.where(certificates.c.expires > now))]
+    def revoked_certificates(self, now: int) -> list[tuple[int, int, bytes]]:
+        """Serial number, time and DER, of those that have not ended yet."""
+        found = []
+        for table in (certificates, vanished):
+            query = sa.select(table.c.serial, table.c.revoked, table.c.der).where(table.c.revoked.is_not(None), table.c.expires > now)
+            found += [(int(row.serial, 16), int(row.revoked), bytes(row.der)) for row in self._do(query)]
+        return found
+
+    def live_certificates(self, now: int) -> Iterator[tuple[bytes, int]]:
+        """DER and end, of all that have not ended yet, revoked or not."""
+        for table in (certificates, vanished):
+            for row in self._do(sa.select(table.c.der, table.c.expires).where(table.c.expires > now)):
+                yield bytes(row.der), int(row.expires)
 
     # ---- seeds
 
@@ -550,37 +573,58 @@ class Transaction:
         return {state: int(number) for state, number in self._do(query)}
 
     def clean(self, now: int, pending: int, session_life: int) -> list[str]:
-        """Forget what is over; the ids of devices that never came to their end, whose seeds and certificates go with them."""
+        """Forget what is over; the ids of devices that never came to their end, whose seeds go with them, and whose certificates are revoked."""
         self._do(sa.delete(tickets).where(tickets.c.expires < now))
         self._do(sa.delete(sessions).where(sessions.c.used < now - session_life))
         self._do(sa.delete(failures).where(failures.c.until < now, failures.c.last < now - 86400))
         query = sa.select(devices.c.id).where(devices.c.state == "pending", devices.c.touched < now - pending)
         orphans: Sequence[str] = [row.id for row in self._do(query)]
+        theirs = sa.select(certificates.c.serial, certificates.c.der, certificates.c.expires, sa.literal(now))
+        self._do(sa.insert(vanished).from_select(["serial", "der", "expires", "revoked"], theirs.where(certificates.c.device.in_(orphans))))
+        self._do(sa.delete(vanished).where(vanished.c.expires < now))
         for table, column in ((seeds, seeds.c.device), (certificates, certificates.c.device), (devices, devices.c.id)):
             self._do(sa.delete(table).where(column.in_(orphans)))
         return list(orphans)
+
+
+def judge(url: str) -> None:
+    """That this version could begin with a database, or would make it anew; changes nothing. Raises `ConfigurationError`."""
+    try:
+        engine = Database(make_url(url)).engine
+        if engine.url.get_backend_name() == "sqlite" and not Path(engine.url.database or "").is_file():
+            return
+        with engine.connect() as connection:
+            if sa.inspect(connection).has_table(_meta.name):
+                _refuse_later_schema(connection.execute(_WHICH_SCHEMA).scalar())
+        engine.dispose()
+    except (SQLAlchemyError, ImportError) as error:
+        raise ConfigurationError(f"database: {plain(error)}; check the URL, and that the server may write there") from error
 
 
 def _refuse_other_schema(engine: sa.Engine) -> None:
     if engine.url.get_backend_name() == "sqlite" and not Path(engine.url.database or "").is_file():
         raise ConfigurationError(f"database: there is no {engine.url.database}; make it with: passivekey init")
     with engine.connect() as connection:
-        found = connection.execute(sa.select(_meta.c.value).where(_meta.c.name == "schema")).scalar()
+        found = connection.execute(_WHICH_SCHEMA).scalar()
     if found != str(SCHEMA):
         raise ConfigurationError(f"database: its schema is {found}, {SCHEMA} is needed; restart the server, which brings it there")
+
+
+def _refuse_later_schema(found: str | None) -> None:
+    if found is not None and found not in map(str, range(1, SCHEMA + 1)):
+        raise ConfigurationError(
+            f"database: its schema is {found}, {SCHEMA} is needed; start the version of PassiveKey that it was made by"
+        )
 
 
 def _check_schema(connection: sa.Connection) -> None:
     """Say which schema a new database has; bring an older one to it, step by step."""
     _meta.create(connection, checkfirst=True)
-    found = connection.execute(sa.select(_meta.c.value).where(_meta.c.name == "schema")).scalar()
+    found = connection.execute(_WHICH_SCHEMA).scalar()
     if found is None:
         connection.execute(sa.insert(_meta).values(name="schema", value=str(SCHEMA)))
         return
-    if found not in map(str, range(1, SCHEMA + 1)):
-        raise ConfigurationError(
-            f"database: its schema is {found}, {SCHEMA} is needed; start the version of PassiveKey that it was made by"
-        )
+    _refuse_later_schema(found)
     for statements in _STEPS[int(found) - 1 :]:
         for statement in statements:
             connection.execute(statement)

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -294,6 +297,39 @@ def test_the_command_line(good, tmp_path, capsys, monkeypatch, service, pc, alic
     assert "(left)" in capsys.readouterr().out
     assert cli.main(["--settings", path, "revoke", "--device", "f" * 32]) == 1
     assert "no such device" in capsys.readouterr().err
+
+
+def test_what_a_server_could_not_start_with_is_said_before(good, tmp_path, capsys):
+    """`check --whole`: each fault beside good settings, and nothing is made or changed by looking."""
+    (tmp_path / "ca.pem").write_text("no certificate")
+    plain = written(tmp_path, good)
+
+    def judged(text=good):
+        code = cli.main(["--settings", str(written(tmp_path, text)), "check", "--whole"])
+        return capsys.readouterr().err if code else ""
+
+    assert "make it with: passivekey init" in judged()
+    cli.main(["--settings", str(plain), "init"])
+    database = tmp_path / "db"
+    before = database.read_bytes()
+    assert judged() == "" and database.read_bytes() == before
+    assert "holds no CA" in judged(good.replace("[directory]", f'[directory]\nca_file = "{tmp_path}/ca.pem"'))
+    assert "are no pair" in judged(good + f'[tls]\ncertificate = "{tmp_path}/ca.pem"\nkey = "{tmp_path}/ca.pem"\n')
+    assert "keytab" in judged(good + f'[kerberos]\nkeytab = "{tmp_path}/absent"\n')
+    with sqlite3.connect(database) as connection:
+        connection.execute("UPDATE meta SET value = '99' WHERE name = 'schema'")
+    connection.close()
+    assert "its schema is 99" in judged()
+    (tmp_path / "phrase").write_text("another one of twenty characters")
+    assert "the passphrase is not the one" in judged()
+
+
+def test_the_password_of_a_database_is_not_printed(good, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "Store", lambda _url: SimpleNamespace(close=lambda: None))
+    text = re.sub("(?m)^database = .*", 'database = "postgresql+psycopg://passivekey:very-secret@db.corp.example/passivekey"', good)
+    assert cli.main(["--settings", str(written(tmp_path, text)), "init"]) == 0
+    shown = capsys.readouterr().out
+    assert "db.corp.example/passivekey" in shown and "very-secret" not in shown
 
 
 @pytest.mark.parametrize("command", [[], ["--help"], ["rotate", "seed"]])
