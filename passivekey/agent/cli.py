@@ -161,13 +161,15 @@ def native(arguments: argparse.Namespace) -> int:
 
 
 def hotkey(arguments: argparse.Namespace) -> int:
-    """Type the code at the hotkey (X11), until the session ends."""
-    from passivekey.agent import hotkey_x11
+    """Type the code at the hotkey (X11, Windows), until the session ends."""
+    from passivekey.agent.hotkey import HotkeyError, serve
 
     agent = agent_of(arguments)
     try:
-        return hotkey_x11.serve(agent, arguments.keys or _hotkey(agent))
-    except hotkey_x11.HotkeyError as error:
+        from passivekey.agent import hotkey_x11
+
+        return serve(agent, hotkey_x11.Hotkey(arguments.keys or _hotkey(agent), agent.warn))
+    except HotkeyError as error:
         warn(str(error))
         return 1
     except KeyboardInterrupt:

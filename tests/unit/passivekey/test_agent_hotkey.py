@@ -15,8 +15,9 @@ import pytest
 
 pytest.importorskip("Xlib", reason="python-xlib is not installed")
 
-from passivekey.agent import hotkey_x11
-from passivekey.agent.hotkey_x11 import Hotkey, HotkeyError
+from passivekey.agent import hotkey
+from passivekey.agent.hotkey import HotkeyError
+from passivekey.agent.hotkey_x11 import Hotkey
 
 CODE = "4071938"
 
@@ -91,13 +92,13 @@ def listening(keys="ctrl+shift+o", proceed=True):
     child = os.fork()
     if child == 0:
         try:
-            hotkey = Hotkey(keys, lambda text: os.write(tell, f"said {text}\n".encode()))
+            taken = Hotkey(keys, lambda text: os.write(tell, f"said {text}\n".encode()))
             os.write(tell, b"ready\n")
             while True:
-                hotkey.wait()
+                taken.wait()
                 os.write(tell, b"pressed\n")
                 os.read(wait, 2)
-                hotkey.type(CODE)
+                taken.type(CODE)
         except BaseException as error:
             os.write(tell, f"failed {error!r}\n".encode())
         finally:
@@ -161,7 +162,7 @@ def test_locks_do_not_matter(x, tmp_path, lock):
 
 @needs("xterm", "xdotool")
 def test_modifiers_that_are_held_on(x, tmp_path, monkeypatch):
-    monkeypatch.setattr(hotkey_x11, "RELEASE_WAIT", 0.3)
+    monkeypatch.setattr(hotkey, "RELEASE_WAIT", 0.3)
     with xterm(x, tmp_path) as typed, listening():
         x("keydown", "ctrl", "keydown", "shift", "key", "o")
         try:
