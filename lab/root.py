@@ -91,6 +91,7 @@ PASSIVEKEY = Layer(
     (
         *("freeradius", "freeradius-rest", "freeradius-utils", "nginx-light", "curl", "python3-apt"),
         *("python3-gssapi", "python3-jinja2", "python3-joserfc", "python3-sqlalchemy", "python3-starlette", "python3-uvicorn"),
+        *("python3-psycopg", "python3-pkcs11"),
     ),
 )
 WORKSTATION = Layer(
