@@ -44,6 +44,17 @@ def authority(key: ec.EllipticCurvePrivateKey, name: str, host: str, now: dateti
     return builder.sign(key, SHA256())
 
 
+def authority_id(ca: x509.Certificate) -> str:
+    """By what a CA of this server is known, in addresses too: its key identifier, which its certificates have as well."""
+    return ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
+
+
+def issuer_id(certificate: bytes) -> str:
+    """The `authority_id` of who issued this certificate (DER)."""
+    found = x509.load_der_x509_certificate(certificate).extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
+    return (found.value.key_identifier or b"").hex()
+
+
 def requested_key(csr: bytes) -> keys.PublicKey:
     """The public key of a request whose self-signature is right; nothing else of it is looked at."""
     try:
@@ -69,7 +80,8 @@ def issue(
     lifetime = min(datetime.timedelta(days=DEVICE_DAYS), ca.not_valid_after_utc - now)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device)])
     builder = _builder(subject, key, now, lifetime).issuer_name(ca.subject)
-    point = x509.DistributionPoint([x509.UniformResourceIdentifier(f"{origin}/v1/crl")], None, None, None)
+    address = f"{origin}/v1/crl/{authority_id(ca)}"
+    point = x509.DistributionPoint([x509.UniformResourceIdentifier(address)], None, None, None)
     for extension, critical in (
         (x509.BasicConstraints(ca=False, path_length=None), True),
         (x509.KeyUsage(digital_signature=True, key_cert_sign=False, crl_sign=False, **_SIGNING), True),

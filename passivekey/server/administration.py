@@ -50,6 +50,7 @@ EVENTS: Mapping[str, Collection[str]] = {
         "ticket",
         "tickets-withdrawn",
         "rotate",
+        "drop",
         "backup",
         "restore",
         "thinned",
@@ -197,6 +198,7 @@ class Administration:
                 "cookie": "still read" if place < KEPT_COOKIE_KEYS else "out of use",
                 "storage": "opens older seeds",
                 "policy": "signs for its successor",
+                "ca": "signs its CRL",
             }
             found.append({**key, "use": "in use" if place == 0 else older.get(key["purpose"], "out of use")})
         return sorted(found, key=lambda key: str(key["purpose"]))

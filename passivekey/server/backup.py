@@ -18,6 +18,7 @@ from typing import Any
 
 from passivekey.errors import ConfigurationError
 from passivekey.server.service import Service
+from passivekey.server.store import CRL_NUMBER
 
 FORMAT = "passivekey-backup/1"
 
@@ -29,7 +30,8 @@ def save(service: Service, path: Path) -> int:
     rows = 0
     with os.fdopen(handle, "w", encoding="ascii") as file, service.store.transaction() as transaction:
         service.audit.write("backup", number=number)
-        file.write(json.dumps({"format": FORMAT, "number": number, "at": service.now}) + "\n")
+        head = {"format": FORMAT, "number": number, "at": service.now, "crl": transaction.number(CRL_NUMBER)}
+        file.write(json.dumps(head) + "\n")
         for table, row in transaction.dump():
             file.write(json.dumps([table, {name: _written(value) for name, value in row.items()}]) + "\n")
             rows += 1
@@ -58,6 +60,7 @@ def restore(service: Service, path: Path, *, without_audit: bool = False) -> dic
             transaction.load(table, {name: _read(value) for name, value in row.items()})
             rows += 1
         transaction.refuse_until(service.now)
+        transaction.set_number(CRL_NUMBER, max(transaction.number(CRL_NUMBER), int(head.get("crl", 0))))
         chosen = transaction.device_ids("active", "pending") if since is None else since
         revoked = sum(transaction.revoke(device, service.now, "revoked before the backup was restored") for device in chosen)
         service.audit.write("restore", number=str(head["number"]), revoked=str(revoked))

@@ -19,7 +19,7 @@ from passivekey.protocol.errors import Refused
 from passivekey.server import backup, observing, settings
 from passivekey.server.audit import Audit
 from passivekey.server.judging import judge
-from passivekey.server.keyring import PURPOSES, Keyring
+from passivekey.server.keyring import KEPT, PURPOSES, Keyring
 from passivekey.server.ldap import LdapDirectory
 from passivekey.server.passphrase import passphrase
 from passivekey.server.privacyidea import PrivacyIdea
@@ -168,6 +168,42 @@ def rewrap(service: Service) -> int:
     return count
 
 
+def keys(given: settings.Settings, _arguments: argparse.Namespace) -> int:
+    """Show the server's keys, and of each CA how many certificates have not ended, until when, and where its CRL is."""
+    service = opened(given)
+    live = service.live_authorities()
+    newest = {key["purpose"]: key["kid"] for key in service.keyring.overview()}
+    for key in service.keyring.overview():
+        made = datetime.datetime.fromtimestamp(key["created"], datetime.timezone.utc)
+        use = "in use" if newest[key["purpose"]] == key["kid"] else "older"
+        print(f"{key['purpose']:<8} {key['kid']}  {made:%Y-%m-%d}  {use}")
+        if "authority" in key:
+            print(f"         {_certificates(live.get(key['authority']))}; {given.rules.origin}/v1/crl/{key['authority']}")
+    return 0
+
+
+def drop(given: settings.Settings, arguments: argparse.Namespace) -> int:
+    """Forget keys that nothing needs any more; a CA's, once its last certificate has ended."""
+    service = opened(given)
+    live = service.live_authorities() if arguments.purpose == "ca" else {}
+    older = [key for key in service.keyring.overview() if key["purpose"] == arguments.purpose][: -KEPT[arguments.purpose]]
+    for key in older:
+        needed = live.get(key.get("authority", ""))
+        if not needed:
+            service.audit.write("drop", purpose=key["purpose"], kid=key["kid"])
+            service.keyring.drop(key["purpose"], key["kid"])
+        print(f"{key['purpose']}  {key['kid']}  {f'stays: {_certificates(needed)}' if needed else 'dropped'}")
+    if not older:
+        print(f"{arguments.purpose}: nothing to drop")
+    return 0
+
+
+def _certificates(found: tuple[int, int] | None) -> str:
+    if not found:
+        return "no certificate that has not ended"
+    return f"{found[0]} certificates, the last until {datetime.datetime.fromtimestamp(found[1], datetime.timezone.utc):%Y-%m-%d}"
+
+
 def clean(given: settings.Settings, _arguments: argparse.Namespace) -> int:
     """Forget what is over: sessions, challenges, devices that never came to their end. `serve` does it every hour."""
     service = opened(given)
@@ -246,6 +282,8 @@ def parser() -> argparse.ArgumentParser:
     tickets.add_argument("--hours", type=int, default=24, help="how long it is good (default 24)")
     tickets.add_argument("--withdraw", action="store_true", help="end all tickets of the account that are not used yet")
     command(rotate, "rotate").add_argument("purpose", choices=PURPOSES)
+    command(keys, "keys")
+    command(drop, "drop").add_argument("purpose", choices=tuple(KEPT))
     command(clean, "clean")
     command(save, "backup").add_argument("file", type=Path)
     restored = command(restore, "restore")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Mapping
@@ -34,6 +35,14 @@ FORMAT = 1
 PURPOSES = ("ca", "cookie", "storage", "policy")
 KEPT_COOKIE_KEYS = 2
 """How many cookie keys are published and read: today's, and the one before it."""
+
+LONGEST_NAME = 58
+"""Characters: a common name has at most 64 (RFC 5280), and the CA's successors have their number behind it."""
+
+_GENERATION = re.compile(r"(.+) G(\d{1,4})")
+
+KEPT = {"ca": 1, "cookie": KEPT_COOKIE_KEYS}
+"""Of these purposes older keys can be dropped, and so many of the newest not. (Storage keys go by themselves, policy keys never.)"""
 
 _COST = {"n": 2**15, "r": 8, "p": 1}
 
@@ -63,6 +72,8 @@ class Keyring:
     @classmethod
     def create(cls, path: Path, passphrase: str, name: str, host: str, now: int) -> Keyring:
         """A key of each purpose, in a file that must not be there yet."""
+        if not 0 < len(name) <= LONGEST_NAME:
+            raise ConfigurationError(f"the CA's name has {len(name)} characters, {LONGEST_NAME} are the most; use --name")
         if path.exists():
             raise ConfigurationError(f"{path} is there already; to make new keys use: passivekey rotate")
         ring = cls(path, passphrase, secrets.token_bytes(16), [])
@@ -96,6 +107,12 @@ class Keyring:
     def ca(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         key = self._newest("ca")
         return x509.load_der_x509_certificate(key.certificate), key.private
+
+    @property
+    def authorities(self) -> dict[str, tuple[x509.Certificate, ec.EllipticCurvePrivateKey]]:
+        """All CAs that are not dropped, by their id (certificates.authority_id), the newest first."""
+        found = ((x509.load_der_x509_certificate(key.certificate), key.private) for key in reversed(self._of("ca")))
+        return {certificates.authority_id(certificate): (certificate, private) for certificate, private in found}
 
     @property
     def cookie_keys(self) -> dict[str, ec.EllipticCurvePrivateKey]:
@@ -145,7 +162,7 @@ class Keyring:
         if purpose not in PURPOSES:
             raise ConfigurationError(f"rotate: {purpose!r} is none of {', '.join(PURPOSES)}")
         old = self._newest(purpose)
-        name, host = _named(old) if purpose == "ca" else ("", "")
+        name, host = _successor(old) if purpose == "ca" else ("", "")
         new = _new(purpose, now, name, host)
         if purpose == "policy":
             claims = {"next": keys.jwk(new.private.public_key()), "iat": now}
@@ -163,7 +180,8 @@ class Keyring:
         self._save()
 
     def overview(self) -> list[dict[str, Any]]:
-        return [{"purpose": key.purpose, "kid": key.kid, "created": key.created} for key in self._keys]
+        """Purpose, kid and time of each key; of CAs the id, too."""
+        return [_shown(key) for key in self._keys]
 
     def _of(self, purpose: str) -> list[Key]:
         return [key for key in self._keys if key.purpose == purpose]
@@ -193,12 +211,21 @@ def _new(purpose: str, now: int, name: str, host: str) -> Key:
     return Key(purpose, str(keys.jwk(private.public_key())["kid"]), now, private, certificate)
 
 
-def _named(key: Key) -> tuple[str, str]:
-    """The CA's name, and the host that its certificates may name."""
+def _shown(key: Key) -> dict[str, Any]:
+    words = {"purpose": key.purpose, "kid": key.kid, "created": key.created}
+    return {**words, "authority": certificates.authority_id(x509.load_der_x509_certificate(key.certificate))} if key.certificate else words
+
+
+def _successor(key: Key) -> tuple[str, str]:
+    """The name of the CA after this one, and the host that its certificates may name. A name of its own, for there are who look for a CRL
+    by its issuer's name alone."""
     certificate = x509.load_der_x509_certificate(key.certificate)
     permitted = certificate.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
     [host] = [name.value for name in permitted if isinstance(name, x509.UniformResourceIdentifier)]
-    return str(certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value), host
+    name = str(certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value)
+    numbered = _GENERATION.fullmatch(name)
+    first, number = (numbered[1], int(numbered[2])) if numbered else (name, 1)
+    return f"{first} G{number + 1}", host
 
 
 def _cipher(passphrase: str, salt: bytes) -> AESGCM:

@@ -20,7 +20,7 @@ from passivekey.server.accounts import Account, Directory
 from passivekey.server.audit import Audit
 from passivekey.server.database import Conflict
 from passivekey.server.keyring import Keyring
-from passivekey.server.store import FLOOR, Device, Held, Store, Transaction
+from passivekey.server.store import CRL_NUMBER, FLOOR, Device, Held, Store, Transaction
 
 NONCE_LIFE = 120
 NONCE_AHEAD = 30
@@ -94,7 +94,7 @@ class Service:
     audit: Audit
     clock: Callable[[], float]
     backend: factors.Backend | None = None
-    _crl: tuple[int, bytes] = field(default=(0, b""), repr=False)
+    _crls: dict[str, tuple[int, bytes]] = field(default_factory=dict, repr=False)
     _dummy: codes.Seed = field(default_factory=lambda: codes.Seed(codes.new_seed()))
 
     @property
@@ -120,24 +120,44 @@ class Service:
         }
         return messages.policy(self.keyring.policy_signer, claims)
 
-    def crl(self) -> bytes:
-        """The CRL of the device CA, DER; its number grows with each that is made. Anybody may ask: it is made once a minute at most."""
-        made, der = self._crl
+    def crl(self, authority: str = "") -> bytes | None:
+        """The CRL of a CA, of the newest without an id, DER; None of one that is unknown. Anybody may ask: made once a minute at most.
+
+        One series of numbers for all, so that each CA's grow with each CRL that is made.
+        """
+        held = self.keyring.authorities
+        name = authority or next(iter(held))
+        if name not in held:
+            return None
+        made, der = self._crls.get(name, (0, b""))
         if der and 0 <= self.now - made < CRL_AGE:
             return der
-        ca, key = self.keyring.ca
         with self.store.transaction() as transaction:
-            number = max(transaction.number("crl") + 1, self.now)
-            transaction.set_number("crl", number)
+            number = max(transaction.number(CRL_NUMBER) + 1, self.now)
+            transaction.set_number(CRL_NUMBER, number)
             revoked = transaction.revoked_certificates(self.now)
-        entries = [(serial, _time(at)) for serial, at in revoked]
+        alone = len(held) == 1
+        entries = [(serial, _time(at)) for serial, at, its in revoked if alone or certificates.issuer_id(its) == name]
         life = datetime.timedelta(seconds=self.rules.crl_life)
-        der = certificates.revocation_list(ca, key, entries, number, _time(self.now), life).public_bytes(Encoding.DER)
-        self._crl = (self.now, der)
+        der = certificates.revocation_list(*held[name], entries, number, _time(self.now), life).public_bytes(Encoding.DER)
+        self._crls[name] = (self.now, der)
         return der
 
-    def ca_certificate(self) -> bytes:
-        return self.keyring.ca[0].public_bytes(Encoding.DER)
+    def live_authorities(self) -> dict[str, tuple[int, int]]:
+        """Of each CA that has certificates which have not ended: how many, and the time of the last one's end. Looks at all of them."""
+        found: dict[str, tuple[int, int]] = {}
+        with self.store.transaction(reading=True) as transaction:
+            for der, expires in transaction.live_certificates(self.now):
+                issuer = certificates.issuer_id(der)
+                count, last = found.get(issuer, (0, 0))
+                found[issuer] = (count + 1, max(last, expires))
+        return found
+
+    def ca_certificate(self, authority: str = "") -> bytes | None:
+        """DER; the newest CA's without an id, None of one that is unknown."""
+        held = self.keyring.authorities
+        found = held.get(authority or next(iter(held)))
+        return found[0].public_bytes(Encoding.DER) if found else None
 
     def nonce(self) -> str:
         """Anybody may ask, so that nothing is written: it says itself when it was made, and by whom; it is remembered when it is spent."""
@@ -353,8 +373,10 @@ class Service:
         return der
 
     def _enrolled(self, device: str, state: str, certificate: bytes) -> dict[str, Any]:
-        ca = self.keyring.ca[0].public_bytes(Encoding.DER)
-        found = {"device": device, "state": state, "certificate": messages.text(certificate), "ca": messages.text(ca)}
+        held = self.keyring.authorities
+        ca, _key = held.get(certificates.issuer_id(certificate), self.keyring.ca)  # of this certificate: there may be a newer one by now
+        words = {"certificate": messages.text(certificate), "ca": messages.text(ca.public_bytes(Encoding.DER))}
+        found = {"device": device, "state": state, **words}
         return {**found, "policy_keys": self.keyring.policy_jwks}
 
     def seed(self, device: str, proof: object, source: str) -> dict[str, Any]:

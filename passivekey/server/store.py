@@ -63,6 +63,16 @@ certificates = sa.Table(
     sa.Column("expires", sa.BigInteger, nullable=False),
     sa.Column("revoked", sa.BigInteger),
 )
+vanished = sa.Table(
+    "vanished",
+    _metadata,
+    sa.Column("serial", sa.String(40), primary_key=True),
+    sa.Column("der", sa.LargeBinary, nullable=False),
+    sa.Column("expires", sa.BigInteger, nullable=False),
+    sa.Column("revoked", sa.BigInteger, nullable=False),
+)
+"""Certificates of devices that never came to their end: somebody has them, so they are on the CRL until they end."""
+
 seeds = sa.Table(
     "seeds",
     _metadata,
@@ -143,8 +153,11 @@ class Waiting:
     until: int
 
 
-SAVED = (accounts, devices, certificates, seeds, accepted, failures)
+SAVED = (accounts, devices, certificates, vanished, seeds, accepted, failures)
 """What a backup holds, in the order of their references; sessions and tickets end with the database."""
+
+CRL_NUMBER = "crl"
+"""The number in `meta` of the last CRL, of whatever CA."""
 
 FLOOR = "refused-until"
 """The number in `meta`: codes of this time and earlier are refused, after a restore."""
@@ -347,10 +360,19 @@ class Transaction:
         """When the last of all certificates ends that devices were given; 0 where there is none."""
         return int(self._do(sa.select(sa.func.max(certificates.c.expires))).scalar() or 0)
 
-    def revoked_certificates(self, now: int) -> list[tuple[int, int]]:
-        """Serial number and time, of those that have not ended yet."""
-        query = sa.select(certificates.c.serial, certificates.c.revoked).where(certificates.c.revoked.is_not(None))
-        return [(int(row.serial, 16), int(row.revoked)) for row in self._do(query.where(certificates.c.expires > now))]
+    def revoked_certificates(self, now: int) -> list[tuple[int, int, bytes]]:
+        """Serial number, time and DER, of those that have not ended yet."""
+        found = []
+        for table in (certificates, vanished):
+            query = sa.select(table.c.serial, table.c.revoked, table.c.der).where(table.c.revoked.is_not(None), table.c.expires > now)
+            found += [(int(row.serial, 16), int(row.revoked), bytes(row.der)) for row in self._do(query)]
+        return found
+
+    def live_certificates(self, now: int) -> Iterator[tuple[bytes, int]]:
+        """DER and end, of all that have not ended yet, revoked or not."""
+        for table in (certificates, vanished):
+            for row in self._do(sa.select(table.c.der, table.c.expires).where(table.c.expires > now)):
+                yield bytes(row.der), int(row.expires)
 
     # ---- seeds
 
@@ -551,12 +573,15 @@ class Transaction:
         return {state: int(number) for state, number in self._do(query)}
 
     def clean(self, now: int, pending: int, session_life: int) -> list[str]:
-        """Forget what is over; the ids of devices that never came to their end, whose seeds and certificates go with them."""
+        """Forget what is over; the ids of devices that never came to their end: seeds go, certificates are revoked."""
         self._do(sa.delete(tickets).where(tickets.c.expires < now))
         self._do(sa.delete(sessions).where(sessions.c.used < now - session_life))
         self._do(sa.delete(failures).where(failures.c.until < now, failures.c.last < now - 86400))
         query = sa.select(devices.c.id).where(devices.c.state == "pending", devices.c.touched < now - pending)
         orphans: Sequence[str] = [row.id for row in self._do(query)]
+        theirs = sa.select(certificates.c.serial, certificates.c.der, certificates.c.expires, sa.literal(now))
+        self._do(sa.insert(vanished).from_select(["serial", "der", "expires", "revoked"], theirs.where(certificates.c.device.in_(orphans))))
+        self._do(sa.delete(vanished).where(vanished.c.expires < now))
         for table, column in ((seeds, seeds.c.device), (certificates, certificates.c.device), (devices, devices.c.id)):
             self._do(sa.delete(table).where(column.in_(orphans)))
         return list(orphans)

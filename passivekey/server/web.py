@@ -85,11 +85,13 @@ class Api:
     async def succession(self, _request: Request) -> Response:
         return JSONResponse({"statements": self.service.keyring.succession})
 
-    async def crl(self, _request: Request) -> Response:
-        return Response(await run_in_threadpool(self.service.crl), media_type="application/pkix-crl")
+    async def crl(self, request: Request) -> Response:
+        found = await run_in_threadpool(self.service.crl, request.path_params.get("authority", ""))
+        return Response(found, media_type="application/pkix-crl") if found else PlainTextResponse("", 404)
 
-    async def ca(self, _request: Request) -> Response:
-        return Response(self.service.ca_certificate(), media_type="application/pkix-cert")
+    async def ca(self, request: Request) -> Response:
+        found = self.service.ca_certificate(request.path_params.get("authority", ""))
+        return Response(found, media_type="application/pkix-cert") if found else PlainTextResponse("", 404)
 
     async def nonces(self, _request: Request) -> Response:
         return JSONResponse({"nonce": await run_in_threadpool(self.service.nonce)}, 201)
@@ -191,7 +193,9 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/policy", Api.policy),
     ("GET", "/v1/policy/succession", Api.succession),
     ("GET", "/v1/crl", Api.crl),
+    ("GET", "/v1/crl/{authority}", Api.crl),
     ("GET", "/v1/ca", Api.ca),
+    ("GET", "/v1/ca/{authority}", Api.ca),
     ("POST", "/v1/nonces", Api.nonces),
     ("POST", "/v1/sign-in", Api.sign_in),
     ("POST", "/v1/devices", Api.devices),
