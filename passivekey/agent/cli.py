@@ -10,6 +10,7 @@ import datetime
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -59,7 +60,7 @@ def agent_of(arguments: argparse.Namespace) -> enrollment.Agent:
 
 def _asker(program: str, kind: str, quiet: bool) -> Asker | None:
     """Who asks the user: the terminal, else the administrator's program where there is a display to show it on, else nobody."""
-    if sys.stdin.isatty() and not quiet:
+    if sys.stdin and sys.stdin.isatty() and not quiet:  # Windows has programs without
         return Asker(on_terminal, kind)
     return Asker(by_program(Path(program)), kind, name=False) if program and _display() else None
 
@@ -162,15 +163,35 @@ def native(arguments: argparse.Namespace) -> int:
 
 def hotkey(arguments: argparse.Namespace) -> int:
     """Type the code at the hotkey (X11, Windows), until the session ends."""
-    from passivekey.agent.hotkey import HotkeyError, serve
+    from passivekey.agent import hotkey as helper
 
+    tell = warn
+    if os.name == "nt":
+        from passivekey.agent import hotkey_windows
+
+        if not hotkey_windows.first():
+            return 0
+        if sys.stderr is None:
+            tell = hotkey_windows.show
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own waits until a message comes
     agent = agent_of(arguments)
-    try:
-        from passivekey.agent import hotkey_x11
+    agent.warn = tell
 
-        return serve(agent, hotkey_x11.Hotkey(arguments.keys or _hotkey(agent), agent.warn))
-    except HotkeyError as error:
-        warn(str(error))
+    def current() -> str | None:
+        try:
+            content = agent.load()
+        except (ServerError, ContainerError, SecretStoreError) as error:
+            tell(str(error))
+            return None
+        if content is None:
+            tell("not enrolled on this workstation; run: passivekey-agent enroll")
+            return None
+        return enrollment.code(content, agent.clock())[0]
+
+    try:
+        return helper.serve(helper.take(arguments.keys or _hotkey(agent), tell), current)
+    except helper.HotkeyError as error:
+        tell(str(error))
         return 1
     except KeyboardInterrupt:
         return 0

@@ -6,15 +6,11 @@ How a key is taken and how keys are typed: `hotkey_x11`, `hotkey_windows`.
 
 from __future__ import annotations
 
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
-
-from passivekey.agent import enrollment
-from passivekey.agent.client import ServerError
-from passivekey.agent.container import ContainerError
-from passivekey.agent.secret_store import SecretStoreError
 
 DEFAULT = "ctrl+shift+o"
 MODIFIERS = ("ctrl", "shift", "alt", "super")
@@ -75,6 +71,7 @@ class Hotkey(ABC):
             self._ring()
             self._warn("another window took the focus; the code was not typed to its end")
         except HotkeyError as error:
+            self._ring()
             self._warn(str(error))
 
     def _wait_until_released(self) -> None:
@@ -106,16 +103,21 @@ class Hotkey(ABC):
     def _ring(self) -> None: ...
 
 
-def serve(agent: enrollment.Agent, hotkey: Hotkey) -> int:
-    """Type a code each time that the key is pressed, until the session ends."""
+def take(keys: str, warn: Callable[[str], None]) -> Hotkey:
+    """The key, as this platform has keys. Raises `HotkeyError`."""
+    if os.name == "nt":
+        from passivekey.agent import hotkey_windows
+
+        return hotkey_windows.Hotkey(keys, warn)
+    from passivekey.agent import hotkey_x11
+
+    return hotkey_x11.Hotkey(keys, warn)
+
+
+def serve(hotkey: Hotkey, code: Callable[[], str | None]) -> int:
+    """Type a code, where there is one, each time that the key is pressed, until the session ends."""
     while hotkey.wait():
-        try:
-            content = agent.load()
-        except (ServerError, ContainerError, SecretStoreError) as error:
-            agent.warn(str(error))
-            continue
-        if content is None:
-            agent.warn("not enrolled on this workstation; run: passivekey-agent enroll")
-            continue
-        hotkey.type(enrollment.code(content, agent.clock())[0])
+        value = code()
+        if value:
+            hotkey.type(value)
     return 0
