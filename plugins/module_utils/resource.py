@@ -273,10 +273,18 @@ def _verify(resource: Resource[Any, Any], session: Any, params: Mapping[str, Any
         for outcome in written:
             outcome.error = f"written, but not read back: {error}"
         return
-    found = {name.casefold(): words for name, words in now.items()}
     for outcome in written:
-        mismatch = _mismatch(resource, outcome.change.after, found.get(outcome.change.name.casefold()))
+        mismatch = _mismatch(resource, outcome.change.after, _read_back(resource, outcome.change, now))
         outcome.error = None if mismatch is None or resource.settled(outcome.change, params, current) else mismatch
+
+
+def _read_back(resource: Resource[Any, Any], change: Change, now: Mapping[str, Words]) -> Words | None:
+    """The object that was changed; where the server tells names apart by case, not the one beside it."""
+    if change.name in now:
+        return now[change.name]
+    found = next((words for name, words in now.items() if name.casefold() == change.name.casefold()), None)
+    beside = found is not None and change.before is not None and change.after is None
+    return None if beside and resource.identify(found or {}) != resource.identify(change.before or {}) else found
 
 
 def _mismatch(resource: Resource[Any, Any], wanted: Words | None, found: Words | None) -> str | None:

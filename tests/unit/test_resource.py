@@ -78,6 +78,13 @@ class Shelf(Resource[dict[str, Any], dict[str, Any]]):
         return [{key: value for key, value in entry.items() if value is not None} for entry in params["config"]]
 
 
+class Stubborn(Shelf):
+    """What is deleted stays, and is called otherwise than it was asked for."""
+
+    def apply(self, session: dict[str, Any], change: Change) -> None:
+        session["A"] = session.pop(change.name)
+
+
 def box(name: str, colour: str = "red", **further: Any) -> dict[str, Any]:
     return {"name": name, "colour": colour, **further}
 
@@ -102,6 +109,17 @@ def test_create_update_delete():
     result, _warnings = go(shelf, box("c"), state="deleted")
     assert result["changes"] == [{"name": "c", "action": "delete"}]
     assert result["diff"][0]["before"] == {"name": "c", "colour": "red"} and result["diff"][0]["after"] == {}
+
+
+def test_names_that_differ_in_case_only():
+    """An object that stays beside the one that goes is another one; one that was only spelt otherwise is the same."""
+    shelf = Shelf({"a": box("a"), "A": box("A", "blue")})
+    result, _warnings = go(shelf, box("a"), state="deleted")
+    assert "failed" not in result and shelf.stored == {"A": box("A", "blue")}
+    shelf = Shelf({"a": box("a"), "A": box("A", "blue")})
+    assert "failed" not in go(shelf, box("a", "green"))[0]
+    stubborn = Stubborn({"a": box("a")})
+    assert "read back as still there" in go(stubborn, box("a"), state="deleted")[0]["msg"]
 
 
 def test_no_change_reads_once_and_asks_no_rights():

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -63,7 +64,9 @@ class Observation:
 
 
 def file_name(target: Target) -> str:
-    return f"{target.kind}-{re.sub(r'[^A-Za-z0-9.-]', '_', target.name)}.json"
+    """Another for each target, also where names differ in what file names should not have."""
+    plain = re.sub(r"[^A-Za-z0-9.-]", "_", target.name)
+    return f"{target.kind}-{plain}{'' if plain == target.name else '-' + hashlib.sha256(target.name.encode()).hexdigest()[:8]}.json"
 
 
 def save(folder: Path, observation: Observation) -> Path:

@@ -92,6 +92,8 @@ class ConnectionOptions:
         """Raises `UserError` for options that cannot work, before anything is sent anywhere."""
         defaults = {name: line.get("default") for name, line in CONNECTION.items()}
         values = {name: defaults[name] if params.get(name) is None else params[name] for name in CONNECTION if name != "table"}
+        # an IPv6 address as addresses of the web write it
+        values["host"] = re.sub(r"^\[([0-9A-Fa-f:.]+)\]$", r"\1", values["host"] or "")
         _check(values)
         return cls(**values)
 
@@ -125,6 +127,8 @@ def _check(values: Mapping[str, Any]) -> None:
         problems.add("host: no appliance is named; set ansible_host, or name the appliance itself in the inventory")
     elif any(sign in values["host"] for sign in "/ @"):
         problems.add(f"host: {values['host']!r} is no host name or address; leave out https:// and everything after the name")
+    elif not _could_be_host(values["host"]):
+        problems.add(f"host: {values['host']!r} is no host name or address; a part between its points is empty, too long or not allowed")
     if not (values["username"] and values["password"]):
         problems.add("username, password: both are needed; set ansible_user and ansible_password for the appliance")
     if not 1 <= values["port"] <= 65535:
@@ -137,6 +141,15 @@ def _check(values: Mapping[str, Any]) -> None:
         if values[name] and not Path(values[name]).is_file():
             problems.add(f"{name}: {values[name]} is no file; give a PEM file on the control node")
     problems.raise_any()
+
+
+def _could_be_host(text: str) -> bool:
+    """Whether the resolver and TLS take it; they do not say what is wrong with one."""
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        return False
+    return text.isprintable()
 
 
 def check_generation(table: Table) -> None:

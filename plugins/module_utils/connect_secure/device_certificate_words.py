@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -180,8 +181,7 @@ def wish(entry: Mapping[str, Any], folder: str, *, reading: bool = True, remembe
     name = label(entry)
     where = f"config ({name})"
     problems.collect(f"{where}: {text}" for text in _contradictions(entry))
-    file = re.sub(r"[^A-Za-z0-9._*-]", "_", str(entry.get("common_name") or name)).replace("*", "_wildcard")
-    place = entry.get("path") or str(Path(folder) / f"{file}.pem")
+    place = entry.get("path") or str(Path(folder) / f"{_file_name(str(entry.get('common_name') or name))}.pem")
     given = None
     if entry.get("pkcs12_path") and reading:
         try:
@@ -190,6 +190,12 @@ def wish(entry: Mapping[str, Any], folder: str, *, reading: bool = True, remembe
             problems.add(f"{where}: {error}")
     problems.raise_any()
     return Wanted(entry, name, place, given)
+
+
+def _file_name(name: str) -> str:
+    """Of letters, digits and few signs. Names that differ beyond ASCII differ here too; others have the names that they always had."""
+    plain = re.sub(r"[^A-Za-z0-9._*-]", "_", name).replace("*", "_wildcard")
+    return plain if name.isascii() else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 @lru_cache(maxsize=8)
@@ -279,13 +285,24 @@ def host_names(parsed: Any) -> list[str]:
 
 
 def covers(parsed: Any, name: str) -> bool:
-    """Whether a TLS client takes the certificate for this host's (RFC 9525 6.3; one wildcard label on the left)."""
-    wanted = name.casefold().rstrip(".")
+    """Whether a TLS client takes the certificate for this host's (RFC 9525 6.3; one wildcard label on the left), or address."""
+    try:
+        return f"IP:{ip_address(name)}" in description.names(parsed)
+    except ValueError:
+        wanted = _ascii(name)
     named = [one.casefold() for one in host_names(parsed)]
     if not named:
         # only clients of old look here
         named = [value.casefold() for option, value in subject_of(parsed.subject).items() if option == "common_name"]
     return any(one == wanted or (one.startswith("*.") and wanted.partition(".")[2] == one[2:]) for one in named)
+
+
+def _ascii(name: str) -> str:
+    """A host's name as certificates have it: without capitals, and in A-labels (RFC 5891)."""
+    try:
+        return alternative_names.canonical(f"DNS:{name}").removeprefix("DNS:")
+    except UserError:
+        return name.casefold().rstrip(".")
 
 
 # ---- how far it is from what is wanted

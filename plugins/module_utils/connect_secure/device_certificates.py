@@ -137,12 +137,16 @@ class DeviceCertificates(Resource[DeviceSession, Current]):
         problems = Problems()
         if params["answer_timeout"] < 0:
             problems.add(f"answer_timeout: {params['answer_timeout']} is no number of seconds from 0 on")
-        if params["state"] == "merged":
-            for entry in params["config"]:
-                try:
-                    wish(entry, _folder(params))
-                except UserError as error:
-                    problems.add(str(error))
+        places: dict[str, str] = {}
+        for entry in params["config"] if params["state"] == "merged" else ():
+            try:
+                wanted = wish(entry, _folder(params))
+            except UserError as error:
+                problems.add(str(error))
+                continue
+            # what names a certificate that is there keeps nothing
+            if not wanted.named and places.setdefault(wanted.path, wanted.label) != wanted.label:
+                problems.add(f"{wanted.where}: path: {wanted.path} is also that of {places[wanted.path]}; give each its own path")
         problems.raise_any()
 
     @contextmanager
@@ -735,7 +739,7 @@ def _shut_out(session: DeviceSession, step: Step, device: Device) -> str:
     """Why a connection that verifies certificates would not take this one; "" where it would."""
     options = session.appliance.options
     host = options.host
-    if not wording.covers(device.parsed, host) and f"IP:{host}" not in description.names(device.parsed):
+    if not wording.covers(device.parsed, host):
         names = ", ".join(wording.host_names(device.parsed)) or "no alternative names at all"
         return (
             f"it has {names}, and this run reaches the appliance as {host}, so its next connection would fail. Have it issued for that "

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.common.validation import check_type_list
+from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure import user_name_template
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Words
@@ -132,11 +133,15 @@ def _device_certificates(words: Words) -> list[Words]:
             "common_name": names[0],
             "server_names": names,
             "external_ports": words["external_ports"],
-            "answers_at": [f"{words['users_address'] or names[0]}:443"],
+            "answers_at": [_at_443(str(words["users_address"] or names[0]))],
             **({"anchor_path": words["anchor_path"]} if words["anchor_path"] else {}),
             **(own if isinstance(own, Mapping) else {}),
         }
     ]
+
+
+def _at_443(host: str) -> str:
+    return f"[{host}]:443" if ":" in host and not host.startswith("[") else f"{host}:443"
 
 
 def _authority(entry: Any, words: Words) -> Any:
@@ -172,7 +177,7 @@ def _radius(words: Words) -> list[Words]:
         "one_time_passwords": True,
         "challenge_rules": [_CHALLENGE],
     }
-    update = "always" if words["radius_update_secret"] in (True, "true", "yes") else "on_create"
+    update = "always" if boolean(words["radius_update_secret"], strict=False) else "on_create"
     return [{"name": words["radius_name"], "type": "radius", "radius": own, "update_secrets": update}]
 
 

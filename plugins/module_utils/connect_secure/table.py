@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -24,6 +25,8 @@ _SECTIONS = {
     "operations": ("method", "path", "standing", "changes", "body"),
     "resources": ("path", "xml_path", "key", "standing", "kinds", "fields"),
 }
+_PATH = re.compile("[!-~]+")
+"""What an address may have, and braces around what is filled in."""
 _FIELD = ("at", "type", "standing", "values", "none", "write", "read", "fields")
 
 
@@ -399,6 +402,8 @@ def _check_line(line: Mapping[str, Any], where: str) -> None:
     for member in ("path", "xml_path", "at", "key", "method"):
         if member in line and (not isinstance(line[member], str) or not line[member].strip("/")):
             raise UserError(f"{where}.{member}: {line[member]!r} is no text with something in it")
+    if "path" in line and not _PATH.fullmatch(line["path"]):
+        raise UserError(f"{where}.path: {line['path']!r} is no path; write what an address may not have as %XX (a space as %20)")
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:

@@ -204,6 +204,11 @@ def trust(options: ConnectionOptions) -> ssl.SSLContext:
         paths = ssl.get_default_verify_paths()
         # of a directory only what is needed is read; the file of all CAs costs each task 40 ms
         hashed = paths.capath and next(Path(paths.capath).glob("*.0"), None)
+        if not (hashed or paths.cafile):
+            raise SessionLost(
+                f"{options.address}: this control node has no CAs to verify the appliance's certificate by; give that of its CA as ca_path "
+                "(connect_secure_ca_path), or install the package ca-certificates"
+            )
         context.load_verify_locations(**({"capath": paths.capath} if hashed else {"cafile": paths.cafile}))
     if options.client_cert:
         # an encrypted key would ask for its passphrase at the terminal

@@ -159,7 +159,9 @@ def _domain_of(dn: str, domains: Mapping[str, str]) -> str:
 
 def _name(entry: Entry, domains: Mapping[str, str]) -> str:
     sid = Sid.from_bytes(entry.raw("objectSid") or b"")
-    return WELL_KNOWN.get(str(sid)) or f"{_domain_of(entry.dn, domains)}\\{entry.text('sAMAccountName')}"
+    account = entry.text("sAMAccountName")
+    # what stands for an account of another forest, or for a SID without one, has no name of its own
+    return WELL_KNOWN.get(str(sid)) or (f"{_domain_of(entry.dn, domains)}\\{account}" if account else str(sid))
 
 
 def _unresolved(name: str, matches: Sequence[Principal], entries: Iterable[Entry], directory: Directory) -> str:

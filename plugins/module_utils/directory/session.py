@@ -389,7 +389,7 @@ def _open(options: ConnectionOptions, host: str, port: int) -> Any:
         connection.open(read_server_info=False)
         if options.tls == "starttls" and not connection.start_tls(read_server_info=False):
             raise UserError(f"tls: {host} does not offer StartTLS: {connection.result['message']}")
-    except (ldap3_exceptions.LDAPExceptionError, OSError) as error:
+    except (ldap3_exceptions.LDAPExceptionError, OSError, UnicodeError) as error:  # the last for a name that can be none
         if any(isinstance(item, ssl.SSLCertVerificationError) for item in trouble):
             raise UserError(_untrusted(host, trouble[0], options)) from error
         raise SessionLost(f"{host}:{port} does not answer: {_text(error)}") from error

@@ -18,12 +18,13 @@ from ansible_collections.certlogon.core.plugins.module_utils.compliance.model im
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observation import Observation, load
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observers import domain as observer
 from ansible_collections.certlogon.core.plugins.module_utils.directory.security import Sid
-from ansible_collections.certlogon.core.plugins.module_utils.directory.session import AccessDenied, Entry, NoSuchObject
+from ansible_collections.certlogon.core.plugins.module_utils.directory.session import AccessDenied, DirectoryError, Entry, NoSuchObject
 from ansible_collections.certlogon.core.plugins.module_utils.errors import SessionLost
 from ansible_collections.certlogon.core.tests.unit.compliance.domain_facts import CA, CONTEXT, ROOT, SERVICES, SID, sha256
 from ansible_collections.certlogon.core.tests.unit.directory import pki_samples as pki
 
 DOMAIN = "DC=corp,DC=example"
+CHILD = f"DC=branch,{DOMAIN}"
 CONFIGURATION = f"CN=Configuration,{DOMAIN}"
 USERS, STAFF, OUTER = f"CN=Domain Users,CN=Users,{DOMAIN}", f"CN=Staff,{DOMAIN}", f"CN=Outer,{DOMAIN}"
 
@@ -132,7 +133,14 @@ class FakeDirectory:
         return [item for item in below if kind == "*" or kind in item.texts("objectClass")]
 
     def get(self, dn: str, attributes: Any) -> Entry | None:
+        if not dn.endswith(f",{DOMAIN}") or dn.endswith(f",{CHILD}"):
+            raise DirectoryError(f"{dn}: the server refused to search: referral")
         return next((item for item in self.entries if item.dn == dn), None)
+
+    @contextmanager
+    def global_catalogue(self) -> Iterator[Any]:
+        found = SimpleNamespace(search=self.search, get=lambda dn, attributes: next((item for item in self.entries if item.dn == dn), None))
+        yield found
 
     def resolve(self, names: list[str]) -> dict[str, Any]:
         return {name: SimpleNamespace(sid=CONTEXT.domain.child(1200), name=f"CORP\\{name}") for name in names}
@@ -191,6 +199,33 @@ def test_facts(replicas: dict[str, Any]) -> None:
         ("ca", "Issuing", "enrollment service"),
         ("root", "Root", "Certification Authorities"),
     ]
+
+
+def test_a_forest_of_several_domains(replicas: dict[str, Any]) -> None:
+    """Other domains' servers and groups stand in the same forest; asked for those, a server refers to theirs."""
+    universal, above = f"CN=Everybody everywhere,{CHILD}", f"CN=Above,{CHILD}"
+    users = entry(USERS, "group", objectSid=[bytes(CONTEXT.domain.child(513))], sAMAccountName="Domain Users", memberOf=[STAFF, universal])
+    branch = Sid.parse("S-1-5-21-9-9-9")
+    entries = [
+        *(users if one.dn == USERS else one for one in objects()),
+        entry(
+            f"CN=Branch,CN=Servers,CN=Site,CN=Sites,{CONFIGURATION}",
+            "server",
+            dNSHostName="dc1.branch.corp.example",
+            serverReference=f"CN=DC1,OU=Domain Controllers,{CHILD}",
+        ),
+        entry(universal, "group", objectSid=[bytes(branch.child(1300))], sAMAccountName="Everybody everywhere", memberOf=above),
+        entry(above, "group", objectSid=[bytes(branch.child(1301))], sAMAccountName="Above"),
+    ]
+    replicas["dc2.corp.example"] = entries
+    facts = observed(entries).facts
+    assert [item["host"] for item in facts["domain_controllers"]] == ["dc1.corp.example", "dc2.corp.example"]
+    assert facts["anybody"] == {
+        f"{SID}-1104": "Domain Users is a member",
+        f"{SID}-1105": "Staff is a member",
+        "S-1-5-21-9-9-9-1300": "Domain Users is a member",
+        "S-1-5-21-9-9-9-1301": "Everybody everywhere is a member",
+    }
 
 
 def test_the_unprivileged_are_named(replicas: dict[str, Any]) -> None:

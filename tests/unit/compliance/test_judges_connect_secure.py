@@ -425,6 +425,24 @@ CASES: dict[str, list[Case]] = {
         Case(facts(auth_servers=[]), "unknown", "not among those"),
         Case(facts(user_realms=[]), "unknown", "not among those"),
         Case(facts(sign_in_policies=[{**POLICY, "enabled": False}]), "not_applicable"),
+        Case(
+            # the product tells names that differ in case apart
+            facts(
+                auth_servers=[{**LOCAL, "name": "certificates"}, SERVER],
+                user_realms=[{**REALM, "name": "CARDS", "authentication_server": "certificates"}, REALM],
+                sign_in_policies=[{**POLICY, "realms": ["CARDS"]}],
+            ),
+            "fail",
+            "without a certificate",
+            {"type": "local"},
+        ),
+        Case(
+            facts(
+                auth_servers=[SERVER, {**LOCAL, "name": "certificates"}],
+                user_realms=[REALM, {**REALM, "name": "CARDS", "authentication_server": "certificates"}],
+            ),
+            "pass",
+        ),
     ],
     "appliance-sign-in-policy": [
         Case(facts(), "pass"),

@@ -59,6 +59,11 @@ def test_rubbish(noise: bytes, cut: int) -> None:
             kdc.read(answer)
 
 
+def test_a_name_that_is_none() -> None:
+    with pytest.raises(UserError, match="the KDC does not answer"):
+        kdc.offered("dc1..corp.example", "CORP.EXAMPLE", "DC1$", 1, Asked({}))
+
+
 @pytest.mark.parametrize(
     ("answer", "says"),
     [

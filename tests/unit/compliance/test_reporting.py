@@ -7,6 +7,7 @@ import csv
 import json
 import stat
 from dataclasses import asdict
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -68,6 +69,15 @@ def report(params, tmp_path, accounts=(), warn=pytest.fail, **more):
     reporting.prepare(folder)
     look(folder, accounts)
     return reporting.write(folder, wishes, [Expected(CORP)], SETTING, warn)
+
+
+def test_targets_whose_names_files_do_not_have(tmp_path: Path) -> None:
+    """CAs are called as people call them: each has a file of its own."""
+    names = ("Büro CA", "Bäro CA", "Buro CA", "büro ca")
+    paths = [observations.save(tmp_path, Observation(Target("certification_authority", name), "")) for name in names]
+    assert [observations.load(path).target.name for path in paths] == list(names)
+    assert all(path.name.isascii() and " " not in path.name for path in paths)
+    assert observations.file_name(Target("ocserv", "gw1.corp.example")) == "ocserv-gw1.corp.example.json"
 
 
 def test_all_outputs(params, tmp_path):

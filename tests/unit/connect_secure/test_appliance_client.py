@@ -14,6 +14,7 @@ import threading
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -339,6 +340,14 @@ def test_files_that_hold_no_certificates(appliance: Any, tmp_path: Path, option:
         appliance.session(**{option: str(tmp_path / "empty.pem")}).list(REALMS)
 
 
+@pytest.mark.parametrize("capath", [None, "/nowhere"])
+def test_a_control_node_without_a_bundle_of_cas(appliance: Any, monkeypatch: pytest.MonkeyPatch, capath: str | None) -> None:
+    """As in a container without ca-certificates."""
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: SimpleNamespace(capath=capath, cafile=None))
+    with pytest.raises(SessionLost, match="no CAs to verify the appliance's certificate by"):
+        appliance.session(ca_path=None).list(REALMS)
+
+
 def test_no_verification_warns_once_a_run(appliance: Any) -> None:
     appliance.faults(management_certificate="expired")
     task = appliance.new_run()
@@ -412,6 +421,9 @@ def test_a_client_certificate_is_shown(appliance: Any, tmp_path: Path) -> None:
     [
         ({"host": None}, "host: no appliance is named"),
         ({"host": "https://vpn1/"}, "leave out https"),
+        ({"host": "vpn1..corp.example"}, "host: 'vpn1..corp.example' is no host name"),
+        ({"host": ".corp.example"}, "host: '.corp.example' is no host name"),
+        ({"host": f"{'a' * 64}.example"}, "is no host name"),
         ({"username": None}, "username, password: both are needed"),
         ({"port": 0}, "no TCP port"),
         ({"timeout": 0}, "timeout: 0"),
@@ -425,10 +437,12 @@ def test_options_that_cannot_work(changed: dict[str, Any], message: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("host", "port", "address"), [("vpn1", 443, "vpn1"), ("vpn1", 8443, "vpn1:8443"), ("fd00::1", 8443, "[fd00::1]:8443")]
+    ("host", "port", "address"),
+    [("vpn1", 443, "vpn1"), ("vpn1", 8443, "vpn1:8443"), ("fd00::1", 8443, "[fd00::1]:8443"), ("[fd00::1]", 443, "[fd00::1]")],
 )
 def test_address(host: str, port: int, address: str) -> None:
-    assert ConnectionOptions.from_params({"host": host, "port": port, "username": "a", "password": "b"}).address == address
+    options = ConnectionOptions.from_params({"host": host, "port": port, "username": "a", "password": "b"})
+    assert (options.address, options.host) == (address, host.strip("[]"))
 
 
 def test_no_representation_holds_a_secret() -> None:

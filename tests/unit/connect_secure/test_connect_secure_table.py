@@ -255,6 +255,8 @@ def test_override_of_one_realm_leaves_the_other() -> None:
         ({"resources": {"user_realm": {"fields": {"name": {"type": "secret"}}}}}, "needs write"),
         ({"resources": {"user_realm": {"fields": {"name": "x"}}}}, "no mapping"),
         ({"resources": {"user_realm": {"path": ""}}}, "no text"),
+        ({"resources": {"user_realm": {"path": "configuration/users/a b/realm"}}}, "write what an address may not have as %XX"),
+        ({"operations": {"alive": {"path": "configuration/ä"}}}, "write what an address may not have as %XX"),
         ({"resources": {"trusted_client_ca": {"fields": {"status_checking": {"values": {"crls": "x"}}}}}}, "did you mean crl"),
         ({"operations": {"updatecrl": {}}}, "did you mean update_crl"),
         ({"operations": {"import_trusted_client_ca": {"body": {"cert": "x"}}}}, r"import_trusted_client_ca.body: there is no 'cert'"),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -15,7 +16,13 @@ from ansible_collections.certlogon.core.plugins.module_utils.certificates import
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.certificate import load_one
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure import device_certificate_words as wording
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.device_certificate_words import Device, Wanted
-from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.device_certificates import Answer, Current, assess
+from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.device_certificates import (
+    EXTRA,
+    Answer,
+    Current,
+    DeviceCertificates,
+    assess,
+)
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
 from ansible_collections.certlogon.core.tests.unit.connect_secure.authorities import Authority, named, now
 
@@ -107,6 +114,43 @@ def test_what_is_left_goes_only_when_the_new_one_answers(seen: bool | None, kind
 )
 def test_covers(names: list[str], host: str, covered: bool) -> None:
     assert wording.covers(device(*names).parsed, host) is covered
+
+
+@pytest.mark.parametrize(
+    ("certificate", "host", "covered"),
+    [
+        ("xn--bro-hoa.example", "büro.example", True),
+        ("*.xn--bro-hoa.example", "VPN.Büro.example", True),
+        ("192.0.2.1", "192.0.2.1", True),
+        ("2001:db8::1", "2001:0DB8:0:0::1", True),
+        ("2001:db8::1", "2001:db8::2", False),
+        ("192.0.2.1", "vpn.corp.example", False),
+    ],
+)
+def test_covers_addresses_and_names_beyond_ascii(certificate: str, host: str, covered: bool) -> None:
+    name: Any = x509.IPAddress(ip_address(certificate)) if certificate[0].isdigit() else x509.DNSName(certificate)
+    builder = x509.CertificateBuilder(named("vpn"), named("vpn"), KEY.public_key(), 1, now(), now() + timedelta(1))
+    parsed = builder.add_extension(x509.SubjectAlternativeName([name]), False).sign(KEY, hashes.SHA256())
+    assert wording.covers(parsed, host) is covered
+
+
+def test_entries_do_not_share_a_place() -> None:
+    """One name with two kinds of key, or names that differ in letters that file names do not have."""
+    params = {
+        **{name: line.get("default") for name, line in EXTRA.items()},
+        "state": "merged",
+        "host": "vpn1",
+        "folder": "/nowhere",
+        "method": "file",
+        "config": [{"name": "rsa", "common_name": NAME}, {"name": "ec", "common_name": NAME, "key_type": "ec"}],
+    }
+    with pytest.raises(UserError, match=r"config \(ec\): path: /nowhere/vpn1/vpn.corp.example.pem is also that of rsa; give each its own"):
+        DeviceCertificates().check(params)
+    DeviceCertificates().check({**params, "config": [params["config"][0], {**params["config"][1], "path": "/nowhere/ec.pem"}]})
+    umlauts = [{"common_name": "büro.example"}, {"common_name": "bäro.example"}]
+    DeviceCertificates().check({**params, "config": umlauts})
+    first, second = (wording.wish(entry, "/nowhere").path for entry in umlauts)
+    assert first != second and first.isascii()
 
 
 @pytest.mark.parametrize(

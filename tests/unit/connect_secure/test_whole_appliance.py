@@ -449,6 +449,20 @@ def test_cas_are_told_what_they_leave_open(entry: dict[str, Any], settings: tupl
     assert (found["status_checking"], found["cdp_source"], found["crl_download_frequency"]) == settings
 
 
+def test_users_come_by_ipv6() -> None:
+    (entry,) = gateway.expanded({"gateway": {"server_names": [NAME], "users_address": "2001:db8::1"}})["device_certificates"]
+    assert device_certificate_words.endpoint(entry["answers_at"][0]) == ("2001:db8::1", 443)
+
+
+@pytest.mark.parametrize("given", [True, "True", "yes", "on", "1"])
+def test_the_secret_is_written_anew_however_true_is_written(given: Any) -> None:
+    """Extra variables (-e name=True) are texts."""
+    servers = [{"address": "r", "secret": "s"}]
+    words = {"server_names": [NAME], "sign_in": "radius", "radius_servers": servers, "radius_update_secret": given}
+    assert gateway.expanded({"gateway": words})["auth_servers"][0]["update_secrets"] == "always"
+    assert gateway.expanded({"gateway": {**words, "radius_update_secret": "False"}})["auth_servers"][0]["update_secrets"] == "on_create"
+
+
 @pytest.mark.parametrize("words", [None, "text", {}, {"server_names": None}, {"server_names": []}, {"server_names": 7.5}])
 def test_words_that_are_not_well_formed_are_left_to_the_checks(words: Any) -> None:
     assert set(gateway.expanded({"gateway": words, "host": "h"})) <= {"gateway", "host", *PARTS}

@@ -130,6 +130,15 @@ class Paged(session.Directory):
         return [*entries, {"type": "searchResRef"}]
 
 
+@pytest.mark.parametrize("host", ["dc1..corp.example", ".corp.example", "a" * 64 + ".example"])
+def test_a_server_whose_name_is_none_is_passed_over(host):
+    with (
+        pytest.raises(UserError, match=r"no domain controller answered: .* does not answer"),
+        session.connect(ConnectionOptions.from_params({**OPTIONS, "server": [host]}), print),
+    ):
+        pass
+
+
 def test_a_stream_asks_for_a_page_when_it_comes_to_it():
     directory = Paged([["a", "b"], [], ["c"]])
     stream = directory.stream("DC=corp", attributes=iter(["cn"]))

@@ -512,17 +512,15 @@ def _behind(facts: Facts, name: str, crl: Words, grace: float) -> str:
 
 def servers(facts: Facts, _parameters: Parameters) -> Verdicts:
     """Each declared one is there and is what is declared; templates of user names hold no unknown variable."""
-    known = {one["name"].casefold(): one for one in facts["auth_servers"]}
+    known: list[Words] = facts["auth_servers"]
     yield from _broken(facts, "auth_servers", "authentication server")
     for entry in _sound(facts, "auth_servers"):
         subject = f"authentication server {entry['name']}"
-        have = known.get(entry["name"].casefold())
+        have = _called(known, entry["name"])
         kind = entry.get("type") or next((name for name in auth_servers.TYPES if entry.get(name) is not None), "")
         sure = _sure(facts, "auth_server", *(f"{kind}.{member}" for member in entry.get(kind) or {}))
         if have is None:
-            yield failed(
-                subject, f"There is no such server; there are {', '.join(one['name'] for one in known.values()) or 'none'}", **sure
-            )
+            yield failed(subject, f"There is no such server; there are {', '.join(one['name'] for one in known) or 'none'}", **sure)
         elif kind and have["type"] != kind:
             yield failed(subject, f"It is a server of type {have['type']}, not {kind}", type=have["type"], **sure)
         else:
@@ -552,15 +550,22 @@ def _template_problems(template: str) -> list[str]:
         return [str(error)]
 
 
-def _realms(facts: Facts, kind: str) -> dict[str, Words]:
-    return {one["name"].casefold(): one for one in facts[f"{kind}_realms"]}
+def _called(known: Sequence[Words], name: str) -> Words | None:
+    """What has this name. The product tells names apart by case; where none is exactly so, people mean the one that is nearly so."""
+    nearly = [one for one in known if one["name"].casefold() == name.casefold()]
+    return next((one for one in nearly if one["name"] == name), nearly[0] if nearly else None)
+
+
+def _realms(facts: Facts, kind: str) -> list[Words]:
+    found: list[Words] = facts[f"{kind}_realms"]
+    return found
 
 
 def _each_realm(facts: Facts) -> Iterator[tuple[str, Words, Words | None, Words]]:
     """Each declared realm: its subject, what is declared, what there is, and what that is to become."""
     for entry in _sound(facts, "realms"):
         kind = entry.get("kind") or "user"
-        have = _realms(facts, kind).get(entry["name"].casefold())
+        have = _called(_realms(facts, kind), entry["name"])
         given = _complete({**entry, "kind": kind})
         yield f"{kind} realm {entry['name']}", given, have, realms.desired(given, dict(have), "merged") if have else {}
 
@@ -624,24 +629,24 @@ def role_mapping(facts: Facts, _parameters: Parameters) -> Verdicts:
 
 def without_certificate(facts: Facts, _parameters: Parameters) -> Verdicts:
     """No enabled users' URL opens for somebody without a certificate."""
-    kinds = {one["name"].casefold(): one["type"] for one in facts["auth_servers"]}
-    known = _realms(facts, "user")
+    asked, known = facts["auth_servers"], _realms(facts, "user")
     for policy in facts["sign_in_policies"]:
         if policy["kind"] != "user" or not policy["enabled"]:
             continue
         for name in policy["realms"]:
             subject = f"sign-in URL {policy['url']} with realm {name}"
-            realm = known.get(name.casefold())
+            realm = _called(known, name)
             if realm is None:
                 yield unknown(subject, "The realm that it offers is not among those of the appliance")
                 continue
             server = str(realm.get("authentication_server") or "")
             mode = realm["certificate_restriction"].get("mode")
-            evidence = {"authentication_server": server, "type": kinds.get(server.casefold()), "certificate_restriction": mode}
+            kind = (_called(asked, server) or {}).get("type")
+            evidence = {"authentication_server": server, "type": kind, "certificate_restriction": mode}
             evidence |= _sure(facts, "user_realm", "authentication_server", "certificate_restriction.mode")
-            if kinds.get(server.casefold()) == "certificate" or mode == "required":
+            if kind == "certificate" or mode == "required":
                 yield passed(subject, **evidence)
-            elif server.casefold() not in kinds:
+            elif kind is None:
                 yield unknown(subject, f"The server {server or 'that it asks'} is not among those of the appliance", **evidence)
             elif not realm["restriction_shown"]:
                 message = f"{server} asks for no certificate, and whether a restriction of the realm does, the appliance does not show"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.directory.certifica
 )
 from ansible_collections.certlogon.core.plugins.module_utils.directory.names import escape_filter, escape_filter_bytes, rdn_value
 from ansible_collections.certlogon.core.plugins.module_utils.directory.security import SecurityDescriptor, Sid
-from ansible_collections.certlogon.core.plugins.module_utils.directory.session import Directory, Entry, NoSuchObject
+from ansible_collections.certlogon.core.plugins.module_utils.directory.session import Directory, Entry, NoSuchObject, dns_name
 from ansible_collections.certlogon.core.plugins.module_utils.directory.template_plan import DESCRIPTOR, GROUP_LINK, OID, OWNER_GROUP_DACL
 from ansible_collections.certlogon.core.plugins.module_utils.directory.template_words import (
     INTEGERS,
@@ -172,7 +172,7 @@ def _domain_controllers(directory: Directory) -> list[dict[str, Any]]:
     controllers = []
     for entry in found:
         account = entry.text("serverReference") or ""
-        if not account.casefold().endswith(f",{directory.domain_dn}".casefold()):
+        if dns_name(account).casefold() != directory.domain.casefold():  # a domain below this one ends alike
             continue
         site = entry.dn.partition(",CN=Servers,")[2]
         computer = directory.get(account, ("primaryGroupID", "operatingSystem", "operatingSystemVersion", "dNSHostName"))
@@ -198,25 +198,33 @@ def _anybody(directory: Directory, unprivileged: Sequence[str]) -> dict[Sid, str
     start = {**further, **{Sid.parse(text): name for text, name in exposure.ANYBODY.items()}}
     start |= {domain.child(rid): "" for rid in exposure.ANYBODY_OF_DOMAIN}
     found = dict.fromkeys(further, "named as unprivileged")
-    seen_sids, level = set(start), list(start)
-    while level:
-        filters = "".join(f"(objectSid={escape_filter_bytes(bytes(sid))})" for sid in level)
-        members = directory.search(directory.domain_dn, f"(|{filters})", ("cn", "memberOf", "sAMAccountName"))
-        through: dict[str, str] = {}
-        for member in members:
-            name = exposure.ANYBODY.get(member.text("cn") or "") or member.text("sAMAccountName") or member.text("cn") or ""
-            through |= dict.fromkeys(member.texts("memberOf"), name)
-        level = []
-        for dn, name in through.items():
-            group = directory.get(dn, ("objectSid",))
-            value = group.raw("objectSid") if group else None
-            sid = Sid.from_bytes(value) if value else None
-            if sid is not None and sid not in seen_sids:
-                seen_sids.add(sid)
-                level.append(sid)
-                if not exposure.is_anybody(sid):
-                    found[sid] = f"{name} is a member"
+    attributes = ("cn", "memberOf", "objectSid", "sAMAccountName")
+    filters = "".join(f"(objectSid={escape_filter_bytes(bytes(sid))})" for sid in start)
+    level = directory.search(directory.domain_dn, f"(|{filters})", attributes)
+    seen_sids = set(start)
+    with ExitStack() as stack:
+        elsewhere: Directory | None = None
+        while level:
+            through = {dn: _called(member) for member in level for dn in member.texts("memberOf")}
+            level = []
+            for dn, name in through.items():
+                holder = directory
+                if dns_name(dn).casefold() != directory.domain.casefold():
+                    # a universal group; asked for it, this server would refer to its own domain's
+                    elsewhere = holder = elsewhere or stack.enter_context(directory.global_catalogue())
+                group = holder.get(dn, attributes)
+                value = group.raw("objectSid") if group else None
+                sid = Sid.from_bytes(value) if value else None
+                if group is not None and sid is not None and sid not in seen_sids:
+                    seen_sids.add(sid)
+                    level.append(group)
+                    if not exposure.is_anybody(sid):
+                        found[sid] = f"{name} is a member"
     return found
+
+
+def _called(member: Entry) -> str:
+    return exposure.ANYBODY.get(member.text("cn") or "") or member.text("sAMAccountName") or member.text("cn") or ""
 
 
 def _read(directory: Directory) -> Pki:

@@ -204,7 +204,7 @@ def _root(address: str, timeout: int, asked: Asked) -> dict[str, Any]:
             response = connection.response or []
         finally:
             connection.unbind()
-    except (ldap3_exceptions.LDAPException, OSError) as error:
+    except (ldap3_exceptions.LDAPException, OSError, UnicodeError) as error:  # the last for a name that can be none
         raise UserError(f"{address}:{LDAP}: the directory does not answer: {' '.join(str(error).split())[:200]}") from error
     values = {name.casefold(): value for entry in response for name, value in (entry.get("raw_attributes") or {}).items() if value}
     try:

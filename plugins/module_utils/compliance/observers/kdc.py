@@ -37,7 +37,7 @@ def offered(host: str, realm: str, client: str, timeout: int, asked: Asked, port
     where = f"{host}:{port}"
     try:
         answer = _exchange(host, port, request(realm, client), timeout)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the second for a name that can be none
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{where}: the KDC does not answer: {reason}; is it up, and the port open?") from error
     try:
