@@ -27,6 +27,7 @@ from passivekey.agent.secret_store import FileStore, PlatformStore, SecretStore,
 
 SETTINGS = (Path("/etc/passivekey/agent.conf"), Path(os.environ.get("PROGRAMDATA", "C:/ProgramData")) / "PassiveKey/agent.conf")
 KEYS = ("auto", "tpm", "container")
+STORES = ("platform", "file")
 
 
 class NotSetUp(Exception):
@@ -35,15 +36,21 @@ class NotSetUp(Exception):
 
 def settings(arguments: argparse.Namespace) -> dict[str, str]:
     """origin, ca_file, store, key and prompt: of the command line, else of the machine's file (section [agent])."""
-    read = configparser.ConfigParser()
-    read.read([path for path in SETTINGS if path.is_file()], encoding="utf-8")
+    file = SETTINGS[sys.platform == "win32"]
+    read = configparser.ConfigParser(interpolation=None)
+    try:
+        read.read([path for path in SETTINGS if path.is_file()], encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise NotSetUp(f"{file} is not in UTF-8") from error
+    except configparser.Error as error:
+        raise NotSetUp(f"{file} cannot be understood: {' '.join(str(error).split())}") from error
     found = dict(read["agent"]) if read.has_section("agent") else {}
     found |= {name: value for name in ("origin", "ca_file", "store") if (value := getattr(arguments, name, None))}
     if not found.get("origin", "").startswith("https://"):
-        raise NotSetUp(f"no server: set origin = https://… in section [agent] of {SETTINGS[sys.platform == 'win32']}, or give --origin")
-    if found.setdefault("key", "auto") not in KEYS:
-        file = SETTINGS[sys.platform == "win32"]
-        raise NotSetUp(f"key = {found['key']} in section [agent] of {file}: it has to be one of {', '.join(KEYS)}")
+        raise NotSetUp(f"no server: set origin = https://… in section [agent] of {file}, or give --origin")
+    for name, known in (("key", KEYS), ("store", STORES)):
+        if found.setdefault(name, known[0]) not in known:
+            raise NotSetUp(f"{name} = {found[name]} in section [agent] of {file}: it has to be one of {', '.join(known)}")
     return found
 
 
@@ -236,7 +243,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser("passivekey-agent", description=__doc__)
     top.add_argument("--origin", help="the server, such as https://passivekey.corp.example")
     top.add_argument("--ca-file", help="what the server's certificate is verified by, else the system's store")
-    top.add_argument("--store", choices=("platform", "file"), help="where the container's passphrase is kept; a file is the weakest")
+    top.add_argument("--store", choices=STORES, help="where the container's passphrase is kept; a file is the weakest")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     def command(function: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
@@ -276,4 +283,7 @@ def main(given: Sequence[str] | None = None) -> int:
         return done
     except (NotSetUp, ServerError, ContainerError, SecretStoreError, BrowserError) as error:
         warn(str(error))
+        return 1
+    except OSError as error:
+        warn(state.told(error))
         return 1

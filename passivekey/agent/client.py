@@ -171,7 +171,10 @@ class Server:
 
     def _connect(self) -> HTTPSConnection:
         parts = urlsplit(self.origin)
-        context = ssl.create_default_context(cafile=self._ca_file)
+        try:
+            context = ssl.create_default_context(cafile=self._ca_file)
+        except OSError as error:  # ssl's own errors are of it
+            raise ServerError("unreachable", f"ca_file {self._ca_file} cannot be read as certificates in PEM: {_reason(error)}") from error
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         connection = HTTPSConnection(self._host, parts.port or 443, timeout=CONNECT, context=context)
         connection.connect()

@@ -50,6 +50,8 @@ def _answer(agent: enrollment.Agent, content: bytes) -> dict[str, object]:
         return {"interval": policy["interval"], "cookies": enrollment.cookies(found, policy, agent.clock())}
     except (ServerError, ContainerError, SecretStoreError) as error:
         return {"error": str(error)}
+    except OSError as error:
+        return {"error": state.told(error)}
 
 
 def main() -> int:

@@ -92,6 +92,11 @@ def all_is_well(places: Places) -> bool:
     return found is not None and found.well(time.time())
 
 
+def told(error: OSError) -> str:
+    """What of the user's things cannot be read or written, as on a full disk."""
+    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+
+
 def notice(places: Places) -> str:
     """What the user has to do, as the last logon left it; "" where there is nothing."""
     try:

@@ -498,6 +498,56 @@ def test_no_server_is_set(monkeypatch, tmp_path, capsys):
     assert cli.main(["enroll", "--quiet"]) == 1 and "set origin" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"origin = https://passivekey.corp.example\n", "no section headers"),
+        (b"[agent]\norigin = https://a.example\norigin = https://b.example\n", "already exists"),
+        (b"[agent]\norigin = https://a.example\nprompt = /opt/B\xfcro/ask\n", "UTF-8"),
+        (
+            b"[agent]\norigin = https://a.example\nstore = files\n",
+            "store = files in section .agent. of .*: it has to be one of platform, file",
+        ),
+        (b"[agent]\norigin = https://a.example\nca_file = /nowhere/ca.pem\nstore = file\n", "ca_file /nowhere/ca.pem"),
+        (b"[agent]\norigin = https://a..example\nstore = file\n", "unreachable"),
+    ],
+)
+def test_settings_that_cannot_be_understood(monkeypatch, tmp_path, capsys, content, says):
+    """The administrator's mistakes are named, where the user would else see a traceback."""
+    monkeypatch.setenv("PASSIVEKEY_HOME", str(tmp_path / "home"))
+    (tmp_path / "agent.conf").write_bytes(content)
+    monkeypatch.setattr(cli, "SETTINGS", (tmp_path / "agent.conf", tmp_path / "agent.conf"))
+    assert cli.main(["enroll", "--quiet"]) == 1
+    assert re.search(says, capsys.readouterr().err)
+
+
+def test_a_percent_sign_in_the_settings_is_one(monkeypatch, tmp_path):
+    (tmp_path / "agent.conf").write_text("[agent]\norigin = https://a.example\nca_file = /etc/100%/ca.pem\n", encoding="utf-8")
+    monkeypatch.setattr(cli, "SETTINGS", (tmp_path / "agent.conf", tmp_path / "agent.conf"))
+    assert cli.settings(cli.parser().parse_args(["status"]))["ca_file"] == "/etc/100%/ca.pem"
+
+
+def test_a_home_that_cannot_be_written(monkeypatch, tmp_path, capsys, agent, https):
+    (tmp_path / "home").write_text("a file where a folder has to be", encoding="utf-8")
+    monkeypatch.setenv("PASSIVEKEY_HOME", str(tmp_path / "home"))
+    assert cli.main(["--origin", https.origin, "--store", "file", "enroll", "--quiet"]) == 1
+    assert f"{tmp_path}/home" in capsys.readouterr().err
+    (answer,) = asked(agent(), b'{"want": "cookies"}')
+    assert answer == {"error": "not enrolled"}
+
+
+def test_the_extension_is_told_of_a_full_disk(agent, monkeypatch):
+    agent().bring_up()
+
+    def full(*_arguments):
+        raise OSError(28, "No space left on device", "container.new")
+
+    there = agent()
+    there.clock.ahead = enrollment.POLICY_AGE + 1
+    monkeypatch.setattr(container, "save", full)
+    assert asked(there, b'{"want": "cookies"}') == [{"error": "container.new: No space left on device"}]
+
+
 def asked(agent, *questions):
     import io
     import struct
