@@ -23,7 +23,7 @@ MUTEX = r"Local\PassiveKey hotkey"
 _ID = 1
 _MODIFIERS = {"alt": 0x1, "ctrl": 0x2, "shift": 0x4, "super": 0x8}
 _NO_REPEAT = 0x4000
-_WM_HOTKEY, _REMOVE = 0x312, 0x1
+_WM_QUIT, _WM_HOTKEY, _REMOVE = 0x12, 0x312, 0x1
 _ERROR_ALREADY_EXISTS, _ERROR_HOTKEY_ALREADY_REGISTERED = 183, 1409
 _INPUT_KEYBOARD = 1
 _EXTENDED, _UP = 0x1, 0x2
@@ -167,7 +167,9 @@ class Hotkey(hotkey.Hotkey):
     def wait(self) -> bool:
         message = Message()
         while self._user.PeekMessageW(ctypes.byref(message), None, _WM_HOTKEY, _WM_HOTKEY, _REMOVE):
-            pass  # pressed while the code before was typed
+            if message.message == _WM_QUIT:  # comes whatever is asked for
+                return False
+            # else pressed while the code before was typed
         while self._user.GetMessageW(ctypes.byref(message), None, 0, 0) > 0:
             if message.message == _WM_HOTKEY and message.w == _ID:
                 self._focus = self._focused()
