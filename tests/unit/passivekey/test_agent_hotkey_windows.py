@@ -31,17 +31,13 @@ DECLARED = {
     "GetKeyboardLayout": (POINTER, DWORD),
     "GetMessageW": (LONG, POINTER, POINTER, DWORD, DWORD),
     "GetWindowThreadProcessId": (DWORD, POINTER, POINTER),
-    "MapVirtualKeyExW": (DHOTKEY, QUIT, FAILED = 0x312, 0x12, 0xFFFF
-WORD, DWORD, DWORD, POINTER),
+    "MapVirtualKeyExW": (DWORD, DWORD, DWORD, POINTER),
     "MessageBeep": (LONG, DWORD),
     "MessageBoxW": (LONG, POINTER, POINTER, POINTER, DWORD),
-    "PeekMessageW": (LONG, POINTER, POINTER, DHOTKEY, QUIT, FAILED = 0x312, 0x12, 0xFFFF
-WORD, DWORD, DWORD),
+    "PeekMessageW": (LONG, POINTER, POINTER, DWORD, DWORD, DWORD),
     "RegisterHotKey": (LONG, POINTER, LONG, DWORD, DWORD),
-    "SendInput": (DHOTKEY, QUIT, FAILED = 0x312, 0x12, 0xFFFF
-WORD, DWORD, POINTER, LONG),
-    "ToUnicodeEx": (LONG, DHOTKEY, QUIT, FAILED = 0x312, 0x12, 0xFFFF
-WORD, DWORD, POINTER, POINTER, LONG, DWORD, POINTER),
+    "SendInput": (DWORD, DWORD, POINTER, LONG),
+    "ToUnicodeEx": (LONG, DWORD, DWORD, POINTER, POINTER, LONG, DWORD, POINTER),
     "VkKeyScanExW": (SHORT, ("c", ctypes.sizeof(ctypes.c_wchar)), POINTER),
     "CreateMutexW": (POINTER, POINTER, LONG, POINTER),
     "GlobalAddAtomW": (WORD, POINTER),
