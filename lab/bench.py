@@ -153,10 +153,12 @@ def certipy() -> Path:
     stamp = folder / "complete"
     if not stamp.exists() or stamp.read_text() != CERTIPY:
         shutil.rmtree(folder, ignore_errors=True)
-        for command in ([sys.executable, "-m", "venv", str(folder)], [str(folder / "bin/python"), "-m", "pip", "install", "-q", CERTIPY]):
+        install = [str(folder / "bin/python"), "-m", "pip", "install", "-q", "--retries", "1", CERTIPY]
+        for command in ([sys.executable, "-m", "venv", str(folder)], install):
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
-                raise LabError(f"{' '.join(command)} ended with {done.returncode}: {(done.stderr or done.stdout)[-2000:]}")
+                said = (done.stderr or done.stdout).strip().splitlines() or [f"{command[0]} ended with {done.returncode}"]
+                raise LabError(said[-1].removeprefix("ERROR: "))
         stamp.write_text(CERTIPY)
     return folder / "bin/python"
 
