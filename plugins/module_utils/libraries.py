@@ -85,6 +85,14 @@ class _Missing:
         )
 
 
+def kerberos_is_missing() -> UserError:
+    """What to say where pyspnego raises ImportError: Kerberos is an extra of it, which is compiled."""
+    return UserError(
+        f"auth: Kerberos needs the Python libraries gssapi and krb5, which are missing in {sys.executable}; install them there: "
+        "pip install 'pyspnego[kerberos]' (compiled; on Debian it needs gcc, python3-dev and libkrb5-dev)"
+    )
+
+
 def __getattr__(name: str) -> Any:
     """The library by its name here (PEP 562)."""
     if name not in _LIBRARIES:
@@ -107,6 +115,7 @@ __all__ = [
     "crypto_signatures",
     "dns_resolver",
     "jinja2",
+    "kerberos_is_missing",
     "ldap3",
     "ldap3_exceptions",
     "ldap3_sasl",

@@ -13,7 +13,13 @@ from typing import Any
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.enrollment import EnrollmentOptions
 from ansible_collections.certlogon.core.plugins.module_utils.directory.spnego_bind import endpoint_binding
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
-from ansible_collections.certlogon.core.plugins.module_utils.libraries import requests, spnego, spnego_channel_bindings, urllib3
+from ansible_collections.certlogon.core.plugins.module_utils.libraries import (
+    kerberos_is_missing,
+    requests,
+    spnego,
+    spnego_channel_bindings,
+    urllib3,
+)
 
 
 class Connected:
@@ -153,6 +159,8 @@ class SignIn:
         return answer
 
     def _failed(self, error: Exception) -> UserError:
+        if isinstance(error, ImportError):
+            return kerberos_is_missing()
         text = " ".join(str(error).split())
         who = self._options.username or "with the ticket in the credential cache"
         if "clock skew" in text.lower():

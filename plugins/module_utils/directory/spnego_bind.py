@@ -12,7 +12,14 @@ from typing import Any
 
 from ansible_collections.certlogon.core.plugins.module_utils.directory.connection import ConnectionOptions
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
-from ansible_collections.certlogon.core.plugins.module_utils.libraries import crypto, ldap3_sasl, spnego, spnego_channel_bindings, x509
+from ansible_collections.certlogon.core.plugins.module_utils.libraries import (
+    crypto,
+    kerberos_is_missing,
+    ldap3_sasl,
+    spnego,
+    spnego_channel_bindings,
+    x509,
+)
 
 SASL_BIND_IN_PROGRESS = 14
 
@@ -79,6 +86,8 @@ def _step(context: Any, token: bytes | None, options: ConnectionOptions) -> byte
 
 
 def _refused(options: ConnectionOptions, error: Exception) -> UserError:
+    if isinstance(error, ImportError):
+        return kerberos_is_missing()
     text = " ".join(str(error).split())
     if "clock skew" in text.lower():
         return UserError(f"auth: {options.auth}: the clocks of this machine and of the domain controller differ too much: {text}")

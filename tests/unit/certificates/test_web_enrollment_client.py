@@ -60,6 +60,19 @@ def test_signs_in_once_bound_to_the_tls_certificate(server: Server, ntlm: None, 
         assert web.sign_ins == 1 and web.round_trips == len(server.log) == 6 + 2
 
 
+def test_kerberos_without_its_libraries(server: Server, monkeypatch: pytest.MonkeyPatch):
+    import spnego._gss as gss
+
+    server.offers = ("Negotiate",)
+    monkeypatch.setattr(gss, "HAS_GSSAPI", False)
+    monkeypatch.setattr(gss, "GSSAPI_IMP_ERR", "No module named 'gssapi'", raising=False)
+    with (
+        client(server, auth="kerberos", username=None, password=None) as web,
+        pytest.raises(UserError, match=r"pip install 'pyspnego\[kerberos\]'"),
+    ):
+        web.submit(REQUEST, {})
+
+
 def test_extended_protection_refuses_the_right_password(server: Server, ntlm: None, monkeypatch: pytest.MonkeyPatch):
     from ansible_collections.certlogon.core.plugins.module_utils.certificates import web_sign_in
 
