@@ -54,6 +54,8 @@ EVENTS: Mapping[str, Collection[str]] = {
         "backup",
         "restore",
         "thinned",
+        "thinning",
+        "retired",
     ),
 }
 """The audit log's events by what one looks for."""

@@ -45,7 +45,8 @@ class Wanted:
             return False
         if not self.values:
             return True
-        words = {word for name, value in entry.items() if name not in ("at", "event") for word in (value, value.partition(" ")[0])}
+        about = [value for name, value in entry.items() if name not in ("at", "event", "n", "prev")]
+        words = {word for value in about for word in (value, value.partition(" ")[0])}
         return not words.isdisjoint(self.values)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from sqlalchemy.engine import make_url
 from passivekey.errors import ConfigurationError
 from passivekey.protocol import messages
 from passivekey.protocol.errors import Refused
-from passivekey.server import backup, observing, settings
+from passivekey.server import audit_chain, backup, observing, settings
 from passivekey.server.audit import Audit
 from passivekey.server.judging import judge
 from passivekey.server.keyring import KEPT, PURPOSES, Keyring
@@ -236,6 +237,27 @@ def export(given: settings.Settings, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def audit(given: settings.Settings, arguments: argparse.Namespace) -> int:
+    """Judge the audit log's chain: which lines were cut out, put in or changed; exit code 1 where any was. Changes nothing."""
+    known = None
+    if arguments.known:
+        number, _colon, text = arguments.known.partition(":")
+        if not re.fullmatch("[0-9]{1,18}", number) or not re.fullmatch("[0-9a-f]{64}", text):
+            raise ConfigurationError(f"--known: {arguments.known!r} is not as the last line of an earlier verification has it, NUMBER:HASH")
+        known = int(number), text
+    if not given.audit.is_dir():
+        raise ConfigurationError(f"audit.folder: there is no {given.audit}")
+    found = audit_chain.verify(given.audit, arguments.since, known)
+    for finding in found.wrong:
+        print(f"wrong  {finding}")
+    for finding in found.cut:
+        print(f"cut    {finding}: a crash or a full disk")
+    print(f"lines  {found.lines}, {found.plain} of them from before there was a chain; {found.thinned} files thinned out")
+    print("whole  what is there is as it was written" if not found.wrong else f"NOT WHOLE  in {len(found.wrong)} places")
+    print(f"last   {found.end[0]}:{found.end[1]}")
+    return 1 if found.wrong else 0
+
+
 def observe(given: settings.Settings, _arguments: argparse.Namespace) -> int:
     """Print what an audit asks of devices, database and directory, as JSON; needs no passphrase and changes nothing."""
     print(json.dumps(observing.observed(given, int(time.time()))))
@@ -290,6 +312,10 @@ def parser() -> argparse.ArgumentParser:
     restored.add_argument("file", type=Path)
     restored.add_argument("--without-audit", action="store_true", help="the audit log is lost: revoke all devices")
     command(export, "export").add_argument("--since", default="", metavar="YYYY-MM-DD")
+    judged = command(audit, "audit")
+    judged.add_argument("what", choices=["verify"])
+    judged.add_argument("--from", dest="since", default="", metavar="FILE", help="begin with this file (its name)")
+    judged.add_argument("--known", metavar="NUMBER:HASH", help="a line that must be there, as an earlier verification had its last")
     command(observe, "observe")
     return top
 
