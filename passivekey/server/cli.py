@@ -20,7 +20,7 @@ from passivekey.protocol.errors import Refused
 from passivekey.server import audit_chain, backup, observing, settings
 from passivekey.server.audit import Audit
 from passivekey.server.judging import judge
-from passivekey.server.keyring import KEPT, PURPOSES, Keyring
+from passivekey.server.keyring import FOLLOWED, KEPT, PURPOSES, Keyring
 from passivekey.server.ldap import LdapDirectory
 from passivekey.server.passphrase import passphrase
 from passivekey.server.privacyidea import PrivacyIdea
@@ -145,8 +145,9 @@ def rotate(given: settings.Settings, arguments: argparse.Namespace) -> int:
     service.audit.write("rotate", purpose=arguments.purpose, kid=kid)
     print(f"{arguments.purpose}  {kid}")
     if arguments.purpose == "storage":
+        time.sleep(2 * FOLLOWED)  # until running servers seal nothing more to the old one
         print(f"seeds under it: {rewrap(service)}")
-    print("running servers take it up at their next start")
+    print("servers that run with this key file have taken it up in a few seconds")
     return 0
 
 

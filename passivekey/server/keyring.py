@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,9 @@ from passivekey.protocol import certificates, keys, messages
 
 FORMAT = 1
 PURPOSES = ("ca", "cookie", "storage", "policy")
+FOLLOWED = 1.0
+"""Seconds after which running servers look whether there are new keys."""
+
 KEPT_COOKIE_KEYS = 2
 """How many cookie keys are published and read: today's, and the one before it."""
 
@@ -61,13 +65,15 @@ class Key:
 
 
 class Keyring:
-    """All keys, newest of each purpose last. Immutable but for `rotate` and `drop`, which write the file."""
+    """All keys, newest of each purpose last. `rotate` and `drop` write the file, and who has it open elsewhere follows."""
 
     def __init__(self, path: Path, passphrase: str, salt: bytes, held: list[Key]) -> None:
         self._path = path
         self._passphrase = passphrase
         self._salt = salt
         self._keys = held
+        self._seen = _mark(path)
+        self._looked = time.monotonic()
 
     @classmethod
     def create(cls, path: Path, passphrase: str, name: str, host: str, now: int) -> Keyring:
@@ -84,6 +90,7 @@ class Keyring:
 
     @classmethod
     def load(cls, path: Path, passphrase: str) -> Keyring:
+        seen = _mark(path)
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
             if document["format"] != FORMAT:
@@ -99,7 +106,20 @@ class Keyring:
             raise ConfigurationError(f"{path}: the passphrase is not the one that its keys are encrypted under") from error
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigurationError(f"{path}: not a key file, or damaged; bring it back from the backup") from error
-        return cls(path, passphrase, salt, held)
+        found = cls(path, passphrase, salt, held)
+        found._seen = seen  # of before it was read
+        return found
+
+    def _follow(self) -> None:
+        """Take up what another process has written meanwhile; what cannot be read changes nothing."""
+        self._looked = time.monotonic()
+        if _mark(self._path) in (self._seen, None):
+            return
+        try:
+            found = Keyring.load(self._path, self._passphrase)
+        except ConfigurationError:
+            return
+        self._salt, self._keys, self._seen = found._salt, found._keys, found._seen
 
     # ---- what they are for
 
@@ -131,6 +151,9 @@ class Keyring:
 
     def storage_key(self, kid: str) -> ec.EllipticCurvePrivateKey:
         found = next((key.private for key in self._of("storage") if key.kid == kid), None)
+        if found is None:  # made this moment, maybe
+            self._follow()
+            found = next((key.private for key in self._of("storage") if key.kid == kid), None)
         if found is None:
             raise ConfigurationError(
                 f"the storage key {kid}, which seeds are sealed to, is not in {self._path}; bring it back from the backup"
@@ -159,6 +182,7 @@ class Keyring:
 
     def rotate(self, purpose: str, now: int) -> str:
         """A new key of this purpose; returns its kid."""
+        self._follow()
         if purpose not in PURPOSES:
             raise ConfigurationError(f"rotate: {purpose!r} is none of {', '.join(PURPOSES)}")
         old = self._newest(purpose)
@@ -184,6 +208,8 @@ class Keyring:
         return [_shown(key) for key in self._keys]
 
     def _of(self, purpose: str) -> list[Key]:
+        if time.monotonic() - self._looked >= FOLLOWED:
+            self._follow()
         return [key for key in self._keys if key.purpose == purpose]
 
     def _newest(self, purpose: str) -> Key:
@@ -200,6 +226,16 @@ class Keyring:
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(self._path)
+        self._seen = _mark(self._path)
+
+
+def _mark(path: Path) -> tuple[int, int, int] | None:
+    """What is another after each time that a file was written."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _new(purpose: str, now: int, name: str, host: str) -> Key:

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from passivekey.errors import ConfigurationError
 from passivekey.protocol import messages
 from passivekey.protocol.errors import Refused
 from passivekey.server import incoming
@@ -239,6 +240,8 @@ async def _answered(api: Api, handler: Handler, request: Request) -> Response:
         return await handler(api, request)
     except Refused as refused:
         return _problem(refused, api.fronts.acceptor is not None)
+    except ConfigurationError:  # a seed's storage key is on another server alone
+        return _problem(Refused("unavailable", "a key is missing"), False)
     except OSError:  # the audit log cannot be written, and what is not audited is not done
         return _problem(Refused("unavailable", "the audit log cannot be written"), False)
 

@@ -20,7 +20,7 @@ from passivekey.errors import ConfigurationError
 from passivekey.protocol import certificates, messages
 from passivekey.server import backup, cli
 from passivekey.server.keyring import Keyring
-from passivekey.server.service import PENDING_LIFE
+from passivekey.server.service import PENDING_LIFE, Service
 from passivekey.server.store import Store
 from passivekey.server.web import Fronts, application
 
@@ -194,6 +194,40 @@ def test_certificates_of_devices_that_never_came_to_their_end_are_revoked(servic
     with service.store.transaction() as transaction:
         transaction.clean(service.now, PENDING_LIFE, 28800)
         assert transaction.revoked_certificates(0) == []
+
+
+def test_running_servers_take_up_new_keys(service, client, pc, workstation, alice, monkeypatch):
+    """Rotated by a command beside them: logins and enrolments go on, and no seed is left under a key that is gone."""
+    monkeypatch.setattr("passivekey.server.keyring.FOLLOWED", 0.2)
+    path = service.keyring._path
+    other = Keyring.load(path, service.keyring._passphrase)
+    kids = {purpose: other.rotate(purpose, service.now) for purpose in ("storage", "cookie", "policy", "ca")}
+    monkeypatch.setattr(service, "keyring", Keyring(path, other._passphrase, other._salt, service.keyring._keys[:4]))
+    monkeypatch.setattr(service.keyring, "_looked", float("inf"))  # a server that has not looked yet
+    monkeypatch.setattr(service.keyring, "_seen", None)
+    command = Service(service.rules, service.store, other, service.directory, service.audit, service.clock)
+    cli.rewrap(command)
+    state = service.radius(alice.name, "pass", "", "")
+    assert service.radius(alice.name, pc.code(), state, "") == "", "the seed is under a key that this server has not seen"
+    late = workstation(alice).complete()
+    with service.store.transaction(reading=True) as transaction:
+        assert {transaction.seed(device.device)[1] for device in (pc, late)} == {kids["storage"]}
+    assert next(key["kid"] for key in service.keyring.cookie_jwks) == kids["cookie"]
+    assert certificates.authority_id(service.keyring.ca[0]) == next(iter(other.authorities))
+    path.unlink()
+    service.keyring._looked = 0.0
+    assert service.keyring.storage[0] == kids["storage"], "a file that is away changes nothing"
+
+
+def test_a_server_that_has_not_the_key_says_so(service, client, pc, alice, tmp_path):
+    other = Keyring.load(shutil.copy(service.keyring._path, tmp_path / "other.json"), service.keyring._passphrase)
+    other.rotate("storage", service.now)
+    cli.rewrap(Service(service.rules, service.store, other, service.directory, service.audit, service.clock))
+    api = TestClient(application(service, Fronts(radius="secret")), base_url=ORIGIN)
+    words = {"username": alice.name, "password": "pass"}
+    state = api.post("/v1/radius", json=words, headers={"Authorization": "Bearer secret"}).json()["reply:State"]
+    answer = api.post("/v1/radius", json={**words, "password": pc.code(), "state": state}, headers={"Authorization": "Bearer secret"})
+    assert answer.status_code == 503 and answer.headers["content-type"] == "application/problem+json"
 
 
 def test_names_of_cas(tmp_path):
