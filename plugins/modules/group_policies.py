@@ -477,6 +477,12 @@ options:
             type: str
             choices: [users, system]
             default: users
+          repeat_minutes:
+            description:
+              - After how many minutes it is started again, and so on. V(0) starts it at logon only.
+              - Where a program has to run all the session, let it end when it finds itself running already.
+            type: int
+            default: 0
           action:
             description:
               - What the client does with it each time the policy is applied (C(action)).

@@ -204,6 +204,7 @@ def test_the_policy_of_windows_workstations(lab: Any, playbook: Callable[..., An
         "passivekey_workstation_extension_folder": str(tmp_path / "extension"),
         "passivekey_workstation_extension_url": "https://files.corp.example/pk/updates.xml",
         "passivekey_workstation_windows_source": source,
+        "passivekey_workstation_hotkey_keys": "ctrl+alt+p",
     }
 
     def run(**options: Any) -> Any:
@@ -214,22 +215,32 @@ def test_the_policy_of_windows_workstations(lab: Any, playbook: Callable[..., An
         assert run().changed
         check_the_policy(lab, source)
         assert not run().changed
+        assert run(changes={"passivekey_workstation_hotkey": False}).changed
+        tasks = ElementTree.fromstring(policy_files(lab)[1]["Preferences/ScheduledTasks/ScheduledTasks.xml"])
+        actions = {one.get("name"): one.get("action") for one in tasks.iterfind("TaskV2/Properties")}
+        assert actions == {"PassiveKey": "R", "PassiveKey hotkey": "D"}, "a task that was there is taken away"
     finally:
         run(changes={"passivekey_workstation_state": "absent"})
     assert POLICY not in lab.run("dc1", "samba-tool", "gpo", "listall").stdout
 
 
-def check_the_policy(lab: Any, source: str) -> None:
+def policy_files(lab: Any) -> tuple[str, dict[str, bytes]]:
+    """The identifier of the policy, and the files of its computer half."""
     listed = lab.run("dc1", "samba-tool", "gpo", "listall").stdout
     guid = next(block for block in listed.split("GPO  ") if POLICY in block).split()[1]
-    found = lab.run("dc1", "samba-tool", "gpo", "aclcheck", "-U", "administrator%" + lab.account("administrator")["password"], check=False)
-    assert found.returncode == 0, found.stderr
     folder = f"/var/lib/samba/sysvol/corp.example/Policies/{guid}/Machine"
     read = f'cd "{folder}" && find . -type f -print0 | xargs -0 tar -cf - | base64 -w0'
-    files = untar(base64.b64decode(lab.run("dc1", "sh", "-c", read).stdout))
+    return guid, untar(base64.b64decode(lab.run("dc1", "sh", "-c", read).stdout))
+
+
+def check_the_policy(lab: Any, source: str) -> None:
+    found = lab.run("dc1", "samba-tool", "gpo", "aclcheck", "-U", "administrator%" + lab.account("administrator")["password"], check=False)
+    assert found.returncode == 0, found.stderr
+    guid, files = policy_files(lab)
     machine = {path: ElementTree.fromstring(data) for path, data in files.items() if path.endswith(".xml")}
     copied = {one.get("targetPath"): one.get("fromPath") for one in machine["Preferences/Files/Files.xml"].iter("Properties")}
-    assert copied["C:\\Program Files\\PassiveKey\\passivekey-agent.exe"] == f"{source}\\passivekey-agent.exe"
+    agent = "C:\\Program Files\\PassiveKey\\passivekey-agentw.exe"
+    assert copied[agent] == f"{source}\\passivekey-agentw.exe"
     ours = {target: at for target, at in copied.items() if at and "SysVol" in at}
     assert len(ours) == 4
     for at in ours.values():
@@ -240,8 +251,10 @@ def check_the_policy(lab: Any, source: str) -> None:
     hosts = {one.get("key"): one.get("value") for one in machine["Preferences/Registry/Registry.xml"].iter("Properties")}
     assert {target for target in hosts.values() if target not in ours} == set() and len(hosts) == 3
     host = json.loads(files["PassiveKey/chrome.json"])
-    task = machine["Preferences/ScheduledTasks/ScheduledTasks.xml"].find("TaskV2/Properties/Task")
-    assert task is not None and task.findtext("Actions/Exec/Command") == "C:\\Program Files\\PassiveKey\\passivekey-agent.exe"
+    check, hotkey = machine["Preferences/ScheduledTasks/ScheduledTasks.xml"].iterfind("TaskV2/Properties/Task")
+    assert [one.findtext("Actions/Exec/Command") for one in (check, hotkey)] == [agent, agent]
+    assert hotkey.findtext("Actions/Exec/Arguments") == "hotkey --keys ctrl+alt+p" and check.find("Actions/Exec/Arguments") is None
+    assert hotkey.findtext("Triggers/LogonTrigger/Repetition/Interval") == "PT60M"
     values = {(one.key, one.value): registry_pol.setting(one).data for one in registry_pol.parse(files["Registry.pol"])}
     forced = values["Software\\Policies\\Google\\Chrome\\ExtensionInstallForcelist", "7283"]
     assert host["allowed_origins"] == [f"chrome-extension://{str(forced).partition(';')[0]}/"]

@@ -159,6 +159,7 @@ class TaskItem:
     arguments: str = ""
     description: str = ""
     run_as: str = "users"
+    repeat_minutes: int = 0
     action: str = "update"
     removed: bool = False
 
@@ -178,7 +179,10 @@ class TaskItem:
         settings = SubElement(task, "Settings")
         _leaves(SubElement(settings, "IdleSettings"), {"StopOnIdleEnd": "false", "RestartOnIdle": "false"})
         _leaves(settings, _SETTINGS)
-        _leaves(SubElement(SubElement(task, "Triggers"), "LogonTrigger"), {"Enabled": "true"})
+        trigger = SubElement(SubElement(task, "Triggers"), "LogonTrigger")
+        _leaves(trigger, {"Enabled": "true"})
+        if self.repeat_minutes:
+            _leaves(SubElement(trigger, "Repetition"), {"Interval": f"PT{self.repeat_minutes}M", "StopAtDurationEnd": "false"})
         program = SubElement(SubElement(task, "Actions", {"Context": _AUTHOR}), "Exec")
         _leaves(program, {"Command": self.command, **({"Arguments": self.arguments} if self.arguments else {})})
         return found
@@ -190,6 +194,7 @@ class TaskItem:
             "arguments": self.arguments,
             "description": self.description,
             "run_as": self.run_as,
+            "repeat_minutes": self.repeat_minutes,
             "action": self.action,
         }
 
@@ -216,10 +221,18 @@ def _read_task(properties: Element, removed: bool) -> TaskItem:
     have = properties.attrib
     who = _RUN_AS_WORDS[have["runAs"], have["logonType"]]
     texts = {name: properties.findtext(f"Task/{path}") or "" for name, path in _TEXTS.items()}
-    return TaskItem(have["name"], texts["command"], texts["arguments"], texts["description"], who, _action(have), removed)
+    repeat = int((texts["repeat"] or "PT0M").removeprefix("PT").removesuffix("M"))
+    return TaskItem(have["name"], texts["command"], texts["arguments"], texts["description"], who, repeat, _action(have), removed)
 
 
-_TEXTS = {"command": "Actions/Exec/Command", "arguments": "Actions/Exec/Arguments", "description": "RegistrationInfo/Description"}
+_TEXTS = {
+    "command": "Actions/Exec/Command",
+    "arguments": "Actions/Exec/Arguments",
+    "description": "RegistrationInfo/Description",
+    "repeat": "Triggers/LogonTrigger/Repetition/Interval",
+}
+_LONGEST_REPEAT = 31 * 24 * 60
+"""Minutes of P31D ([MS-TSCH] 2.5.3.1)."""
 
 
 def _action(have: Mapping[str, str]) -> str:
@@ -228,11 +241,14 @@ def _action(have: Mapping[str, str]) -> str:
 
 def _wanted_task(words: Words, action: str, removed: bool) -> TaskItem:
     texts = {name: words.get(name) or "" for name in ("arguments", "description")}
-    item = TaskItem(words["name"], words.get("command") or "", texts["arguments"], texts["description"], words["run_as"], action, removed)
+    command, repeat = words.get("command") or "", words["repeat_minutes"]
+    item = TaskItem(words["name"], command, texts["arguments"], texts["description"], words["run_as"], repeat, action, removed)
     if not item.name or not item.name.isprintable() or set(item.name) & set('\\/:*?"<>|'):
         raise UserError(f"name {item.name!r} is no name of a task")
     if not item.command and action != "delete":
         raise UserError("command is missing")
+    if not 0 <= repeat <= _LONGEST_REPEAT:
+        raise UserError(f"repeat_minutes {repeat} is not from 0 (never) to {_LONGEST_REPEAT} (31 days)")
     return item
 
 
@@ -286,6 +302,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "arguments": {"type": "str"},
         "description": {"type": "str"},
         "run_as": {"type": "str", "choices": list(RUN_AS), "default": "users"},
+        "repeat_minutes": {"type": "int", "default": 0},
         **_COMMON,
     },
 }

@@ -60,9 +60,20 @@ def firefox(options: dict[str, Any], keep: bool) -> dict[str, Any]:
     """The file with our policies, or without; everything else in it stays. `content` is None for no file."""
     data = _bytes(options["path"])
     found = _object(data)
-    readable = not data.strip() or bool(found) or data.strip() == b"{}"
+    readable = (not data.strip() or bool(found) or data.strip() == b"{}") and _as_documented(found)
     content = found if keep or not readable else with_ours(found, options)
     return {"readable": readable, "wanted": options["wanted"], "differs": content != found, "content": content or None}
+
+
+def _as_documented(found: dict[str, Any]) -> bool:
+    """Whether what we write into has the shape that Firefox asks for; anything else is somebody's mistake, and not ours to mend."""
+    policies = found.get("policies")
+    if policies is None:
+        return True
+    parts = [policies.get(name) for name in ("Authentication", "ExtensionSettings", "Preferences")] if isinstance(policies, dict) else [""]
+    if not all(part is None or isinstance(part, dict) for part in parts):
+        return False
+    return isinstance((parts[0] or {}).get("SPNEGO") or [], list)
 
 
 def with_ours(found: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:

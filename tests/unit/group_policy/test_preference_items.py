@@ -107,13 +107,18 @@ def test_a_task_of_each_user() -> None:
     assert texts["GroupId"] == "S-1-5-32-545" and texts["RunLevel"] == "LeastPrivilege" and "LogonType" not in texts
     assert texts["Command"] == TASK["command"] and texts["Arguments"] == "enroll --quiet" and texts["ExecutionTimeLimit"] == "PT0S"
     assert task.find("Triggers/LogonTrigger/Enabled") is not None and task.find("Triggers/LogonTrigger/UserId") is None
+    again = made(TASKS, TASK | {"repeat_minutes": 90}).decode()
+    assert (
+        "<Enabled>true</Enabled><Repetition><Interval>PT90M</Interval><StopAtDurationEnd>false</StopAtDurationEnd></Repetition></" in again
+    )
     assert "cpassword" not in made(TASKS, TASK).decode().lower()
     system = made(TASKS, TASK | {"run_as": "system"}).decode()
     assert "<UserId>S-1-5-18</UserId><LogonType>S4U</LogonType><RunLevel>HighestAvailable</RunLevel>" in system
 
 
 @pytest.mark.parametrize(
-    ("kind", "entry"), [(FILES, FILE), (VALUES, VALUE), (VALUES, DWORD), (TASKS, TASK), (TASKS, {"name": "x", "command": "y"})]
+    ("kind", "entry"),
+    [(FILES, FILE), (VALUES, VALUE), (VALUES, DWORD), (TASKS, TASK), (TASKS, {"name": "x", "command": "y", "repeat_minutes": 60})],
 )
 def test_words_and_back(kind: preference_items.Kind, entry: dict[str, Any]) -> None:
     data = made(kind, entry)
@@ -183,6 +188,7 @@ def test_what_words_cannot_say_is_raw(kind: preference_items.Kind, data: bytes) 
         (VALUES, {"key": "Software\\X", "type": "dword"}, "data '' is no number"),
         (TASKS, {"name": "a\\b", "command": "x"}, "is no name of a task"),
         (TASKS, {"name": "a"}, "command is missing"),
+        (TASKS, {"name": "a", "command": "x", "repeat_minutes": 44641}, "repeat_minutes 44641 is not from 0"),
     ],
 )
 def test_refuses(kind: preference_items.Kind, entry: dict[str, Any], message: str) -> None:
