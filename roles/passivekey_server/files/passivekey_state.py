@@ -108,18 +108,40 @@ def keytab_problems(given: str, service: str) -> list[str]:
 # ---- all of it
 
 
-def stale(options: dict[str, Any]) -> list[str]:
-    """Files of sites and secrets that nobody asks for any more."""
-    wanted = {*options["files"], *(path for made in options["made"] for path in (made["path"], made["for"]))}
-    kept = [path for folder in options["swept"] for path in sorted(Path(folder).glob("*"))]
-    return [str(path) for path in [*kept, *map(Path, options["fronts"])] if path.exists() and str(path) not in wanted]
+def stale(options: dict[str, Any], systemd: bool) -> list[str]:
+    """Files of sites and secrets that nobody asks for any more, and those of the supervisor that is not asked for."""
+    supervisor = options["supervisor"] if options["supervisor"] != "auto" else "systemd" if systemd else "cron"
+    others = [path for name, paths in options["supervised"].items() if name != supervisor for path in paths]
+    wanted = {*options["files"], *(path for made in options["made"] for path in (made["path"], made["for"]))} - {*others}
+    kept = [str(path) for folder in options["swept"] for path in sorted(Path(folder).glob("*"))]
+    return [path for path in dict.fromkeys([*kept, *options["not_always"], *others]) if path not in wanted and Path(path).exists()]
 
 
-def passphrase(path: Path, given: str) -> str:
-    """`none`, `other` than the one that is given, or `there`. What systemd has encrypted cannot be compared."""
+def passphrase(options: dict[str, Any]) -> str:
+    """`none` (to be made, or taken over), `other` than the one that is given, `lost`, or `there`. What systemd has encrypted, or a token has,
+    cannot be compared here."""
+    if not options["passphrase"]:
+        return "there"
+    path, given = Path(options["passphrase"]), options["passphrase_given"]
     if not path.exists():
-        return "none"
+        known = given or any(Path(other).exists() for other in options["passphrases"]) or not Path(options["keys"]).exists()
+        return "none" if known else "lost"
     return "other" if given and path.suffix != ".cred" and path.read_text().strip("\r\n") != given else "there"
+
+
+def installed(options: dict[str, Any]) -> bool:
+    """The package that is wanted, for the Python that is there: one that was replaced since finds nothing of it."""
+    home = Path("/opt/passivekey")
+    same = (home / "bin/python3").resolve() == Path(sys.executable).resolve()
+    library = home / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages/passivekey"
+    return same and library.is_dir() and ocserv_state.text_of(str(home / "installed")) == options["installed"]
+
+
+def group_members(name: str) -> list[str] | None:
+    try:
+        return grp.getgrnam(name).gr_mem
+    except KeyError:
+        return None
 
 
 def user_there(name: str) -> bool:
@@ -131,21 +153,26 @@ def user_there(name: str) -> bool:
 
 
 def read(options: dict[str, Any]) -> dict[str, Any]:
+    systemd = Path("/run/systemd/system").is_dir()
+    groups = {name: group_members(name) for name in options["groups"]}
     here: dict[str, Any] = {
         "missing": missing_packages(options["packages"]),
         "apt": shutil.which("apt-get") is not None,
         "python": sys.version_info >= (3, 10),
-        "systemd": Path("/run/systemd/system").is_dir(),
+        "systemd": systemd,
         "cron": ocserv_state.runs("cron", "crond"),
         "user": user_there("passivekey"),
+        "groups": [name for name, members in groups.items() if "passivekey" not in (members or [])],
+        "unknown_groups": [name for name, members in groups.items() if members is None],
         "folders": [path for path, wanted in options["folders"].items() if not like(Path(path), wanted)],
         "differing": [path for path, wanted in options["files"].items() if not like(Path(path), wanted)],
         "unmade": [wanted["path"] for wanted in options["made"] if not secret_made(wanted)],
-        "stale": stale(options),
+        "stale": stale(options, systemd),
         "keytab": keytab_problems(options["keytab"], options["service"]),
-        "installed": ocserv_state.text_of("/opt/passivekey/installed") == options["installed"],
+        "installed": installed(options),
         "initialised": Path(options["keys"]).exists(),
-        "passphrase": passphrase(Path(options["passphrase"]), options["passphrase_given"]) if options["passphrase"] else "there",
+        "passphrase": passphrase(options),
+        "superseded": [path for path in options["passphrases"] if path != options["passphrase"] and Path(path).exists()],
     }
     if not shutil.which("openssl", path=ocserv_state.PATH):
         return here | {"current": {"problems": ["there is none"], "certificate": {}}, "next": {"problems": [], "request_fits": False}}

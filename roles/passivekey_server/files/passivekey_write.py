@@ -2,7 +2,8 @@
 """Make folders and files that hold secrets, each in place at once and never readable by others in between. Prints nothing of them.
 
 `folders` and `files` have path, owner, group, mode; a file its content, in base64. `made` is a secret that is made here unless it is
-there, and the file of a front end that has it too (`for`, `form`). `passphrase` is that of the server's keys, made where none is given.
+there, and the file of a front end that has it too (`for`, `form`). `passphrase` is where that of the server's keys is to be, made where none
+is given and there are no keys yet.
 """
 
 from __future__ import annotations
@@ -39,22 +40,48 @@ def make(path: Path, wanted: dict[str, Any]) -> None:
     write(Path(wanted["for"]), wanted["form"].replace("%s", secret).encode(), "root", wanted["group"], wanted["mode"])
 
 
-def keep_passphrase(path: Path, given: str) -> None:
+OPENS = "import sys, pathlib; from passivekey.server.keyring import Keyring; Keyring.load(pathlib.Path(sys.argv[1]), sys.stdin.read())"
+PYTHON = Path("/opt/passivekey/bin/python3")
+
+
+def opens(passphrase: bytes, keys: Path) -> bool:
+    """Whether the keys are under it, where there are keys and a program that can tell."""
+    if not keys.exists() or not PYTHON.exists():
+        return True
+    return subprocess.run([PYTHON, "-c", OPENS, keys], input=passphrase, capture_output=True, check=False).returncode == 0
+
+
+def where_it_was(path: Path) -> bytes:
+    """The passphrase from where it was kept before, beside `path`; empty where there was none."""
+    before = path.with_suffix("" if path.suffix == ".cred" else ".cred")
+    if not before.exists():
+        return b""
+    if before.suffix != ".cred":
+        return before.read_bytes().strip(b"\r\n")
+    return creds("decrypt", str(before), "-")
+
+
+def creds(action: str, *arguments: str, given: bytes = b"") -> bytes:
+    done = subprocess.run(["systemd-creds", action, "--name=passivekey", *arguments], input=given, capture_output=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"systemd-creds: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout
+
+
+def keep_passphrase(path: Path, given: str, keys: Path) -> None:
     """In a file; or, where its name says so, encrypted by systemd to this host."""
-    passphrase = (given or secrets.token_urlsafe(40)).encode()
+    passphrase = given.encode() or where_it_was(path) or secrets.token_urlsafe(40).encode()
+    if not opens(passphrase, keys):
+        raise SystemExit(f"passivekey_server_passphrase is not the one that the keys in {keys} are under")
     if path.suffix != ".cred":
         write(path, passphrase, "passivekey", "passivekey", "0600")
         return
-    encrypt = ["systemd-creds", "encrypt", "--name=passivekey", "-", "-"]
-    done = subprocess.run(encrypt, input=passphrase, capture_output=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"systemd-creds: {done.stderr.decode(errors='replace').strip()}")
-    write(path, done.stdout, "root", "root", "0600")
+    write(path, creds("encrypt", "-", "-", given=passphrase), "root", "root", "0600")
 
 
 def main(options: dict[str, Any]) -> None:
     for folder in options.get("folders", []):
-        Path(folder["path"]).mkdir(mode=0o700, exist_ok=True)
+        Path(folder["path"]).mkdir(mode=0o700, parents=True, exist_ok=True)
         own(Path(folder["path"]), folder.get("owner", "root"), folder.get("group", "root"), folder["mode"])
     for file in options.get("files", []):
         content = base64.b64decode(file["content"])
@@ -62,7 +89,7 @@ def main(options: dict[str, Any]) -> None:
     for wanted in options.get("made", []):
         make(Path(wanted["path"]), wanted)
     if options.get("passphrase"):
-        keep_passphrase(Path(options["passphrase"]), options["passphrase_given"])
+        keep_passphrase(Path(options["passphrase"]), options["passphrase_given"], Path(options["keys"]))
 
 
 if __name__ == "__main__":

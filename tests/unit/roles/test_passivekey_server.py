@@ -106,6 +106,7 @@ def test_secrets_are_made_once_and_nobody_else_reads_them(tmp_path: Path, monkey
         "made": [made],
         "passphrase": f"{tmp_path}/f/passphrase",
         "passphrase_given": "",
+        "keys": f"{tmp_path}/f/keys.json",
     }
     write.main(options)
     first = {path.name: path.read_bytes() for path in (tmp_path / "f").iterdir()}
@@ -120,6 +121,146 @@ def test_secrets_are_made_once_and_nobody_else_reads_them(tmp_path: Path, monkey
     (tmp_path / "f/front").write_text("spoilt")
     write.main(options | {"passphrase": ""})
     assert {path.name: path.read_bytes() for path in (tmp_path / "f").iterdir()} == first
+
+
+CREDS = """#!/bin/sh
+# systemd-creds encrypt|decrypt --name=passivekey FROM TO, which encrypts nothing
+[ "$2 $4" = "--name=passivekey -" ] || exit 1
+case $1 in encrypt) printf sealed:; cat ;; decrypt) sed s/^sealed:// "$3" ;; esac
+"""
+
+
+@pytest.fixture
+def keeping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Keeps the passphrase of keys that are under PHRASE in a file of this name; what the file holds then."""
+    keyring = pytest.importorskip("passivekey.server.keyring", reason="what the server stands on is not installed")
+    keyring.Keyring.create(tmp_path / "keys.json", PHRASE, "CA", "passivekey.corp.example", 1700000000)
+    write = program("passivekey_write", monkeypatch)
+    monkeypatch.setattr(write, "own", lambda path, _owner, _group, mode: path.chmod(int(mode, 8)))
+    monkeypatch.setattr(write, "PYTHON", Path(sys.executable))
+    (tmp_path / "systemd-creds").write_text(CREDS)
+    (tmp_path / "systemd-creds").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.chdir(ROOT)
+
+    def keep(name: str, given: str = "") -> str:
+        write.main({"passphrase": f"{tmp_path}/{name}", "passphrase_given": given, "keys": f"{tmp_path}/keys.json"})
+        return (tmp_path / name).read_text()
+
+    return keep
+
+
+PHRASE = "correct horse battery staple"
+
+
+def test_a_passphrase_goes_with_its_keys_from_a_file_to_systemd_and_back(keeping: Any, tmp_path: Path) -> None:
+    (tmp_path / "passphrase").write_text(f"{PHRASE}\n")
+    assert keeping("passphrase.cred") == f"sealed:{PHRASE}"
+    (tmp_path / "passphrase").unlink()
+    assert keeping("passphrase") == PHRASE
+
+
+def test_a_passphrase_that_does_not_open_the_keys_is_not_kept(keeping: Any, tmp_path: Path) -> None:
+    for given in ("another one of twenty characters", ""):
+        with pytest.raises(SystemExit, match="is not the one that the keys in"):
+            keeping("passphrase", given)
+        assert not (tmp_path / "passphrase").exists()
+    assert keeping("passphrase", PHRASE) == PHRASE
+
+
+@pytest.mark.parametrize(
+    ("there", "given", "kept", "expected"),
+    [
+        ([], "", "passphrase", "none"),
+        (["keys.json"], "", "passphrase", "lost"),
+        (["keys.json"], "given", "passphrase", "none"),
+        (["keys.json", "passphrase.cred"], "", "passphrase", "none"),
+        (["keys.json", "passphrase"], "", "passphrase.cred", "none"),
+        (["keys.json", "passphrase"], "given", "passphrase", "other"),
+        (["keys.json", "passphrase"], "text", "passphrase", "there"),
+        (["keys.json", "passphrase.cred"], "given", "passphrase.cred", "there"),
+        (["keys.json"], "", "", "there"),
+    ],
+)
+def test_where_the_passphrase_is(
+    there: list[str], given: str, kept: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in there:
+        (tmp_path / name).write_text("text\n")
+    options = {
+        "passphrase": f"{tmp_path}/{kept}" if kept else "",
+        "passphrase_given": given,
+        "passphrases": [f"{tmp_path}/passphrase", f"{tmp_path}/passphrase.cred"],
+        "keys": f"{tmp_path}/keys.json",
+    }
+    assert program("passivekey_state", monkeypatch).passphrase(options) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "systemd", "expected"),
+    [
+        ("auto", True, ["cron.d", "keytab", "old-secret"]),
+        ("auto", False, ["keytab", "old-secret", "unit"]),
+        ("cron", True, ["keytab", "old-secret", "unit"]),
+        ("systemd", True, ["cron.d", "keytab", "old-secret"]),
+    ],
+)
+def test_what_is_no_longer_asked_for(
+    asked: str, systemd: bool, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("swept/old-secret", "swept/secret", "keytab", "cron.d", "unit"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    options = {
+        "files": dict.fromkeys(f"{tmp_path}/{name}" for name in ("swept/secret", "cron.d", "unit")),
+        "made": [],
+        "swept": [f"{tmp_path}/swept"],
+        "not_always": [f"{tmp_path}/{name}" for name in ("keytab", "unit", "absent")],
+        "supervisor": asked,
+        "supervised": {"cron": [f"{tmp_path}/cron.d"], "systemd": [f"{tmp_path}/unit"]},
+    }
+    found = program("passivekey_state", monkeypatch).stale(options, systemd)
+    assert sorted(Path(path).name for path in found) == expected
+
+
+# ---- the package
+
+FAKE_PYTHON = """#!/bin/sh
+# Knows `-c`, `-m venv` and `-m pip install … WHEEL`; a wheel is the text of the program passivekey that it brings.
+case "$*" in
+    "-c "*) echo 3.13 ;;
+    "-m venv "*) mkdir -p bin lib/python3.13 && ln -s "$0" bin/python3 ;;
+    "-m pip install "*) for wheel; do :; done; cp "$wheel" bin/passivekey && chmod 755 bin/passivekey ;;
+esac
+"""
+
+
+def test_a_package_that_does_not_run_leaves_the_one_before(tmp_path: Path) -> None:
+    """First one, a broken one, a good one, and the same for another Python."""
+    home, script = tmp_path / "opt", (ROLE / "files/install_package.sh").read_text()
+    home.mkdir()
+    for name in ("python3.13", "other3.13"):
+        (tmp_path / name).write_text(FAKE_PYTHON)
+        (tmp_path / name).chmod(0o755)
+
+    def install(name: str, text: str, python: str = "python3.13") -> subprocess.CompletedProcess[str]:
+        wheel = home / "wheels" / name / "certlogon-1-py3-none-any.whl"
+        wheel.parent.mkdir(parents=True, exist_ok=True)
+        wheel.write_text(f"#!/bin/sh\n{text}\n")
+        command = ["sh", "-s", "--", str(tmp_path / python), str(wheel), f"certlogon {name}"]
+        return subprocess.run(command, input=script.replace("/opt/passivekey", str(home)), capture_output=True, text=True, check=False)
+
+    def state() -> tuple[str, str, list[str]]:
+        text = (home / "bin/passivekey").read_text().splitlines()[1]
+        return (home / "installed").read_text(), text, sorted(path.name for path in (home / "wheels").iterdir())
+
+    assert install("one", "echo 1").returncode == 0 and state() == ("certlogon one", "echo 1", ["one"])
+    broken = install("two", "exit 3")
+    assert broken.returncode == 1 and "wheels/one/certlogon-1-py3-none-any.whl is in place as before" in broken.stderr
+    assert state() == ("certlogon one", "echo 1", ["one", "two"])
+    assert install("three", "echo 3").returncode == 0 and state() == ("certlogon three", "echo 3", ["three"])
+    assert install("three", "echo 3", "other3.13").returncode == 0
+    assert (home / "bin/python3").resolve().name == "other3.13"
 
 
 # ---- what runs with which files
@@ -199,7 +340,7 @@ VARIABLES: dict[str, Any] = {
     "__passivekey_tls": "/etc/passivekey/tls",
     "__passivekey_program": "/opt/passivekey/bin/passivekey",
     "__passivekey_state_folder": "/var/lib/passivekey",
-    "__passivekey_audit": "/var/log/passivekey",
+    "__passivekey_audit": "/srv/log/passivekey",
     "__passivekey_radius": True,
     "__passivekey_nginx": True,
     "passivekey_server_name": "passivekey.corp.example",
@@ -210,6 +351,9 @@ VARIABLES: dict[str, Any] = {
     "passivekey_server_nginx_sites": [{"name": "intranet.corp.example", "backend": "http://127.0.0.1:8080"}],
     "passivekey_server_passphrase_source": "file",
     "passivekey_server_backup_days": 14,
+    "passivekey_server_user_groups": ["softhsm"],
+    "__passivekey_sqlite": "",
+    "__passivekey_audit_days": 365,
 }
 
 
