@@ -20,6 +20,10 @@ Execute = Callable[..., Mapping[str, Any]]
 _VALUE = re.compile(r"^\s*(?:certificate|authority|delta)RevocationList(?:;binary)?:: ([A-Za-z0-9+/=]+)\s*$", re.MULTILINE | re.IGNORECASE)
 
 
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\v": r"\v"})
+"""Of quoted values in curl's configuration (curl(1), --config)."""
+
+
 class CrlDelegate:
     def __init__(self, host: str | None, execute: Execute) -> None:
         self._host = host
@@ -45,7 +49,7 @@ class CrlDelegate:
 
 
 def _configuration(cdp: Cdp, timeout: float, account: Account | None) -> bytes:
-    """curl's configuration file; its quoting knows backslash and quote."""
+    """curl's configuration file."""
     if not isinstance(cdp, HttpCdp) and not cdp.attribute.endswith(";binary"):
         # or else curl writes the value as it is into its text
         cdp = replace(cdp, attribute=f"{cdp.attribute};binary")
@@ -54,7 +58,7 @@ def _configuration(cdp: Cdp, timeout: float, account: Account | None) -> bytes:
         options["user"] = f"{account.name}:{account.password}"
     lines = ["silent", "show-error", "fail"]
     for name, value in options.items():
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        escaped = value.translate(_ESCAPES)
         lines.append(f'{name} = "{escaped}"')
     return ("\n".join(lines) + "\n").encode()
 

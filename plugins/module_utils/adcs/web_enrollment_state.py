@@ -163,7 +163,7 @@ def _extensions(der: bytes) -> tuple[frozenset[str], bool, str | None]:
         elif isinstance(extension.value, x509.ExtendedKeyUsage):
             serves = x509.oid.ExtendedKeyUsageOID.SERVER_AUTH in extension.value
         elif extension.oid.dotted_string == TEMPLATE_NAME and extension.value.value[:1] == b"\x1e" and len(extension.value.value) < 130:
-            template = extension.value.value[2:].decode("utf-16-be")
+            template = extension.value.value[2:].decode("utf-16-be", "replace")
     return names, serves, template
 
 

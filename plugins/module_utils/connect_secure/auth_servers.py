@@ -185,7 +185,7 @@ def describe(shape: Shape, wire: Wire) -> Words:
 # ---- what is asked for
 
 
-def _type(entry: Words) -> str | None:
+def type_of(entry: Words) -> str | None:
     """The type that an entry names, or that its options tell."""
     told = [kind for kind in TYPES if entry.get(kind) is not None]
     return entry.get("type") or (told[0] if len(told) == 1 else None)
@@ -194,7 +194,7 @@ def _type(entry: Words) -> str | None:
 def _wrong(entry: Words, params: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with an entry by itself."""
     yield from unfit(entry["name"])
-    kind = _type(entry)
+    kind = type_of(entry)
     for other in TYPES:
         if entry.get(other) is not None and other != kind:
             yield f"{other}: is not for a server of type {kind}" if kind else "type: is missing; the options are of several types"
@@ -239,7 +239,7 @@ def _unknown_variables(params: Mapping[str, Any]) -> Iterator[str]:
 
 def desired(entry: Words, have: Words | None, state: str) -> Words:
     """The server as it has to become, without secrets."""
-    kind = str((have or {}).get("type") or _type(entry))
+    kind = str((have or {}).get("type") or type_of(entry))
     given = {name: value for name, value in (entry.get(kind) or {}).items() if name != SECRETS.get(kind)}
     if have and state == "merged":
         return tidy_server(kind, entry["name"], overlay(have[kind], given, merge=True))
@@ -269,7 +269,7 @@ def _change(entry: Words, state: str, current: Servers) -> Change | None:
     if state == "deleted":
         edit = Edit(current.shape, entry["name"], _describer(current.shape), have, None)
         return Change(entry["name"], have, None, edit) if have else None
-    kind = _type(entry)
+    kind = type_of(entry)
     if have is None and kind is None:
         raise UserError(f"type: is missing, and there is no such server yet; it is one of {', '.join(TYPES)}")
     if have and kind and have["type"] != kind:

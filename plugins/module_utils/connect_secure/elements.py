@@ -196,7 +196,8 @@ def body(shape: Shape, before: Words, after: Words, wire: Wire) -> dict[str, Any
 
 def _items(line: Field, items: Iterable[Words], wire: Wire) -> list[dict[str, Any]]:
     key = line.fields["name"].steps if "name" in line.fields else []
-    known = {find(item, key): item for item in find(wire, line.steps) or []} if key else {}
+    there = find(wire, line.steps) or []
+    known = {find(item, key): item for item in ([there] if isinstance(there, Mapping) else there)} if key else {}
     return [_item(line, item, deepcopy(dict(known.get(item.get("name"), {})))) for item in items]
 
 

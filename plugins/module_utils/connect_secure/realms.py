@@ -267,14 +267,16 @@ def _unsound(change: Change, around: Surroundings, params: Mapping[str, Any]) ->
     for field_name in SERVERS:
         if after.get(field_name) and after[field_name] not in known:
             yield unknown(f"{field_name}: no authentication server", after[field_name], known)
-    yield from _unsound_secondary(after.get("secondary_authentication", {}).get("server"), known, around)
+    about_to_be = params["expected_servers"]  # with their types, or names alone
+    kinds = {**(about_to_be if isinstance(about_to_be, Mapping) else {}), **around.kinds}
+    yield from _unsound_secondary(after.get("secondary_authentication", {}).get("server"), known, kinds)
     yield from _unsound_rules(change, {*around.roles[after["kind"]], *params["expected_roles"]})
 
 
-def _unsound_secondary(server: str | None, known: Iterable[str], around: Surroundings) -> Iterator[str]:
+def _unsound_secondary(server: str | None, known: Iterable[str], kinds: Mapping[str, str | None]) -> Iterator[str]:
     if server and server not in known:
         yield unknown("secondary_authentication.server: no authentication server", server, known)
-    elif server and around.kinds.get(server) == "certificate":
+    elif server and kinds.get(server) == "certificate":
         yield (
             f"secondary_authentication.server: {server!r} is a certificate server, which can only be the first one; make it "
             "authentication_server and the other the secondary, or keep the other first and set certificate_restriction.mode to required"

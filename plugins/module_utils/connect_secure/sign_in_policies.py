@@ -207,12 +207,14 @@ def _unsound(change: Change, current: Policies, params: Mapping[str, Any]) -> It
     kind = change.after["kind"]
     if not change.after["realms"]:
         yield "realms: is missing; name the realms that the URL offers"
-    known = [*current.realms[kind], *params["expected_realms"]]
     (other,) = (name for name in KINDS if name != kind)
+    expected = params["expected_realms"]  # by kind, or names alone, which may be of either
+    told = expected if isinstance(expected, Mapping) else {}
+    known = [*current.realms[kind], *(told.get(kind, ()) if told else expected)]
     for name in change.after["realms"]:
         if name in known:
             continue
-        if name in current.realms[other]:
+        if name in current.realms[other] or name in told.get(other, ()):
             yield f"realms: {name!r} is one of {other} realms, and this is a policy of kind {kind}"
         else:
             yield unknown(f"realms: no {kind} realm", name, known)

@@ -14,13 +14,14 @@ from typing import Any, ClassVar
 
 from ansible_collections.certlogon.core.plugins.module_utils.certificates import crl_source
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure import gateway, xml_import
-from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.auth_servers import AuthServers
+from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.auth_servers import AuthServers, type_of
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.client import appliance
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.connection import CONNECTION, SESSION
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.crl_check import Fetch
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.device_certificates import DeviceCertificates
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.realms import AuthenticationRealms
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.sign_in_policies import SignInPolicies
+from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.sign_in_reading import KINDS
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.trusted_client_cas import TrustedClientCas
 from ansible_collections.certlogon.core.plugins.module_utils.errors import SessionLost, UserError
 from ansible_collections.certlogon.core.plugins.module_utils.resource import (
@@ -113,10 +114,17 @@ class WholeAppliance:
 
 
 def _params(part: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """The request in the words of the part's own module."""
-    expected = {option: [entry["name"] for entry in params.get(other) or []] for option, other in _EXPECTED.items()}
+    """The request in the words of the part's own module. What is expected is told by its kind, too."""
+    expected = {option: _kinds(other, params.get(other) or ()) for option, other in _EXPECTED.items()}
     rendering = {name: line.get("default") for name, line in xml_import.RENDERING.items()}
     return {**params, **rendering, **expected, "update_crl": False, "config": params.get(part)}
+
+
+def _kinds(part: str, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The names of what is about to be there: servers with their type, realms by their kind."""
+    if part == "auth_servers":
+        return {entry["name"]: type_of(dict(entry)) for entry in entries}
+    return {kind: [entry["name"] for entry in entries if entry["kind"] == kind] for kind in KINDS}
 
 
 def _named(params: Mapping[str, Any]) -> list[str]:

@@ -410,6 +410,11 @@ def test_the_program_runs_anywhere_and_only_reads(tmp_path: Path) -> None:
         assert f".{word}" not in observer.script(), "the program must not be able to write"
 
 
+def test_addresses_of_radius_servers() -> None:
+    text = "authserver 127.0.0.1:1812,[::1]:1812\nauthserver 2001:db8::1\n authserver\tradius.example\n"
+    assert observer._radius(text) == ["127.0.0.1", "::1", "2001:db8::1", "radius.example"]
+
+
 def test_a_file_that_cannot_be_read_is_unread(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     found = script()["file"](str(tmp_path / "folder"))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import re
 import runpy
 import struct
 import subprocess
@@ -234,6 +235,7 @@ SHORT = radius(client(), client("gw2", secret="length:8,same:2,known:0"))
 CASES: dict[str, list[Case]] = {
     "passivekey-gateway-signed": [
         Case(gateway("127.0.0.1"), "pass"),
+        Case(gateway("::1"), "pass"),
         Case(gateway(auth="certificate"), "not_applicable"),
         Case(gateway("127.0.0.1", "10.0.0.5"), "fail", "It asks 10.0.0.5 itself", {"relay_running": True}),
         Case(gateway("127.0.0.1", running=False), "fail", "does not run", {"authserver": ["127.0.0.1"]}),
@@ -627,6 +629,67 @@ def brought(**more: Any) -> dict[str, Any]:
     key = {"purpose": "ca", "kid": "k", "created": 1, "certificate": text}
     answer |= {"now": NOW.timestamp(), "keyring": {"is": {"kdf": {}, "keys": [key]}}, "certificate": {"is": device_pem(name=NAME)}}
     return {**answer, "crl": {"is": base64.b64encode(authority().crl()).decode()}, **more}
+
+
+RADIUS_FILE = """
+client gw1 {
+	secret = hidden{1
+	secret = "hidden-2 # no comment" # a comment
+	shared_secret='hidden-3'
+}
+client one { ipaddr = 10.0.0.2, secret = hidden-4, limit_proxy_state = yes }
+	&REST-HTTP-Header := "Authorization: Bearer hidden-5=="
+	&REST-HTTP-Header := "Authorization: Bearer ${passivekey_bearer}"
+	data = '{"password": "%{jsonquote:%{User-Password}}", "user": "%{User-Name}"}'
+	password = "%{User-Password}"
+"""
+NGINX_FILE = """
+	set $pk_secret "hidden-6";
+	proxy_set_header Authorization "Bearer hidden-7";
+	set $bearer hidden-8;
+	auth_request /check; proxy_set_header X-Passivekey-User $pk_user;
+"""
+
+
+def test_no_secret_leaves_the_host_however_it_is_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What only names where a secret comes from stays."""
+    program = script()
+    shown = program["without_secrets"](RADIUS_FILE, program["Same"]())
+    assert "hidden" not in shown
+    assert [int(found) for found in re.findall(r"length:(\d+)", shown)] == [8, 21, 8, 8]
+    assert {f"RADIUS client {one.argument}" for one in front_ends.radius(shown).under("client")} >= {"RADIUS client gw1"}
+    for kept in (
+        "Bearer ${passivekey_bearer}",
+        "%{jsonquote:%{User-Password}}",
+        'password = "%{User-Password}"',
+        "limit_proxy_state = yes",
+    ):
+        assert kept in shown
+    (tmp_path / "site.conf").write_text(NGINX_FILE)
+    names = program["nginx"].__globals__
+    monkeypatch.setitem(names, "FRONTS", (str(tmp_path),))
+    (text,) = program["nginx"]()["is"].values()
+    assert "hidden" not in text and "auth_request /check; proxy_set_header X-Passivekey-User $pk_user;" in text
+
+
+@pytest.mark.parametrize(
+    "database",
+    [
+        "postgresql+psycopg://pk:hid/den@db/pk",
+        "postgresql://pk:hidden@db/pk?sslmode=require",
+        "postgresql://db/pk?user=pk&password=hidden&sslmode=require",
+        "postgresql://pk:hid:den@[2001:db8::1]:5432/pk",
+    ],
+)
+def test_no_secret_of_the_settings_leaves_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, database: str) -> None:
+    pin = "pkcs11:token=keys;object=pk?module-path=/usr/lib/x.so&pin-source=file:/etc/pin&pin-value=hidden"
+    (tmp_path / "server.toml").write_text(f'origin = "https://pk.example"\ndatabase = "{database}"\n[keys]\npassphrase = "{pin}"\n')
+    program = script()
+    monkeypatch.setitem(program["settings"].__globals__, "SETTINGS", str(tmp_path / "server.toml"))
+    found = program["settings"]()["is"]
+    assert not re.search("hid|den", json.dumps(found))
+    assert found["database"].partition("://")[0] == database.partition("://")[0] and found["database"][-5:] == database[-5:]
+    assert "pin-source=file:/etc/pin" in found["keys"]["passphrase"]
 
 
 def test_what_a_host_brings_becomes_facts(tmp_path: Path) -> None:

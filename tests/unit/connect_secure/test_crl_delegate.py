@@ -18,7 +18,7 @@ from ansible_collections.certlogon.core.tests.unit.connect_secure.authorities im
 
 pytestmark = pytest.mark.skipif(not shutil.which("curl"), reason="the host that fetches needs curl")
 COMMANDS: list[str] = []
-READER = ('CN=re"ader\\,DC=corp', 'pass"word\\1')
+READER = ('CN=re"ader\\,DC=corp', 'pass"word\\1\nof two lines\t')
 
 
 def execute(command: str, in_data: bytes) -> dict[str, Any]:

@@ -138,6 +138,18 @@ def test_overlay(there: dict[str, Any], given: dict[str, Any], merged: dict[str,
     assert there == before
 
 
+def test_a_list_of_one_that_is_written_without_its_list() -> None:
+    """What the table does not know of its only item stays, too."""
+    shape = TABLE.resource("user_realm")
+    rule = {"name": "a", "roles": ["R"], "stop": False, "user_name": {"test": "is", "names": ["x"]}}
+    only = {"name": "a", "roles": "R", "stop-rules-processing": "false", "user-name": {"test": "is", "user-names": "x"}, "foreign": 1}
+    wire = {"name": "n", "role-mapping-rules": {"rule": only}}
+    before, after = {"name": "n", "role_mapping_rules": [rule]}, {"name": "n", "role_mapping_rules": [{**rule, "stop": True}]}
+    assert shape.decode(wire)["role_mapping_rules"][0]["roles"] == ["R"]
+    (sent,) = body(shape, before, after, wire)["role-mapping-rules"]["rule"]
+    assert (sent["foreign"], sent["stop-rules-processing"]) == (1, "true")
+
+
 def test_only_changed_members_are_sent_and_lists_whole() -> None:
     shape = TABLE.resource("user_realm")
     rules = [{"name": "a", "roles": ["R"], "stop": False, "user_name": {"test": "is", "names": ["x"]}}]

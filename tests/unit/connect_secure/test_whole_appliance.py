@@ -402,6 +402,34 @@ def test_radius_servers_that_will_not_do(site: Site, words: dict[str, Any], mess
     assert site.tree() == before and CODES["secret"] not in repr(refused)
 
 
+ADMINS = {"name": "Helpers", "kind": "admin", "authentication_server": "Administrators"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (
+            {"realms": [ADMINS], "sign_in_policies": [{"url": "help.corp.example/", "realms": ["Helpers"]}]},
+            "realms: 'Helpers' is one of admin realms, and this is a policy of kind user",
+        ),
+        (
+            {
+                "auth_servers": [{"name": "Second", "certificate": {"user_name_template": "<certDN.CN>"}}],
+                "realms": [{"name": "R", "authentication_server": "Second", "secondary_authentication": {"server": "Second"}}],
+            },
+            "secondary_authentication.server: 'Second' is a certificate server, which can only be the first one",
+        ),
+    ],
+)
+def test_what_is_about_to_be_made_is_known_by_its_kind(site: Site, parts: dict[str, Any], message: str) -> None:
+    """Dry run and run say the same, before anything is written."""
+    words = {name: words for name, words in site.words.items() if name != "gateway"}
+    before = site.tree()
+    told = [site.run(check=check, **{**words, **parts}) for check in (True, False)]
+    assert [one.get("failed") for one in told] == [True, True] and all(message in one["msg"] for one in told), told
+    assert site.tree() == before and site.backups() == 0
+
+
 def test_a_gateway_in_few_words() -> None:
     found = gateway.expanded(
         {"gateway": {"server_names": ["a.example", "b.example"], "user_roles": ["Staff"]}, "trusted_client_cas": [{"name": "CA"}]}

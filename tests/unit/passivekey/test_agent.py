@@ -506,7 +506,7 @@ def test_no_server_is_set(monkeypatch, tmp_path, capsys):
         (b"[agent]\norigin = https://a.example\nprompt = /opt/B\xfcro/ask\n", "UTF-8"),
         (
             b"[agent]\norigin = https://a.example\nstore = files\n",
-            "store = files in section .agent. of .*: it has to be one of platform, file",
+            "store = files .*: it has to be one of platform, file",
         ),
         (b"[agent]\norigin = https://a.example\nca_file = /nowhere/ca.pem\nstore = file\n", "ca_file /nowhere/ca.pem"),
         (b"[agent]\norigin = https://a..example\nstore = file\n", "unreachable"),

@@ -64,7 +64,9 @@ def test_nothing_is_left_where_nothing_was(options: dict[str, Any]) -> None:
 
 def test_a_file_that_cannot_be_read_is_not_lost(tmp_path: Path) -> None:
     file = tmp_path / "policies.json"
-    for content, readable in (("{", False), ("[]", False), ("", True), ("{}", True), (json.dumps(THEIRS), True)):
+    strange = ('{"policies": []}', '{"policies": {"Authentication": "x"}}', '{"policies": {"Authentication": {"SPNEGO": "x"}}}')
+    odd = [(content, False) for content in strange]
+    for content, readable in (("{", False), ("[]", False), *odd, ("", True), ("{}", True), (json.dumps(THEIRS), True)):
         file.write_text(content)
         found = state.firefox({**OURS, "path": str(file)}, False)
         assert found["readable"] is readable and (found["differs"] is readable)

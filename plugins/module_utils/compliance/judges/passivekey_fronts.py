@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.judges import front_ends
@@ -282,7 +282,7 @@ def gateway_signed(facts: Facts, _parameters: Parameters) -> Verdicts:
     if "is" not in asked:
         yield unknown("RADIUS of ocserv", f"Its configuration is not the role's: {asked.get('problem') or ways[-1]}", auth=ways)
         return
-    away = [address for address in asked["is"] if not address.startswith("127.")]
+    away = [address for address in asked["is"] if not _is_here(address)]
     evidence = {"authserver": asked["is"], "relay_running": relay}
     if away or not asked["is"]:
         text = f"It asks {', '.join(away) or 'nobody that is known'} itself, and signs nothing: an answer can be forged"
@@ -291,6 +291,13 @@ def gateway_signed(facts: Facts, _parameters: Parameters) -> Verdicts:
         yield failed("RADIUS of ocserv", "The relay that signs what it asks does not run: nobody gets in by code", **evidence)
     else:
         yield passed("RADIUS of ocserv", **evidence)
+
+
+def _is_here(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return address.casefold() == "localhost"
 
 
 def gateway_secret(facts: Facts, parameters: Parameters) -> Verdicts:

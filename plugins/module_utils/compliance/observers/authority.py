@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +21,11 @@ from ansible_collections.certlogon.core.plugins.module_utils.certificates.certif
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.crl import signed_by
 from ansible_collections.certlogon.core.plugins.module_utils.certificates.crl_source import http
 from ansible_collections.certlogon.core.plugins.module_utils.compliance import read_only, seen
-from ansible_collections.certlogon.core.plugins.module_utils.compliance.looking import Looking, left, now, reason
+from ansible_collections.certlogon.core.plugins.module_utils.compliance.looking import Looking, attempted, left, now, reason
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import Target, Unread
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observation import Observation
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observers import issued
-from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
+from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, UserError
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Words
 
 RIGHT = "a logon by WinRM to the CA host with the rights of its local Administrators"
@@ -140,7 +141,11 @@ def _configured(answer: Mapping[str, Any]) -> StateAnswer:
 
 def _of_state(answer: StateAnswer, observation: Observation) -> None:
     state, service = answer.host, answer.service
-    words = state.words()
+    why: Unread | None = None
+    try:
+        words = state.words()
+    except UserError as error:  # one odd value; what does not rest on it is told all the same
+        words, why = {}, Unread(reason(error))
     observation.set(
         "ca",
         {
@@ -163,14 +168,15 @@ def _of_state(answer: StateAnswer, observation: Observation) -> None:
     )
     _value(observation, "audit_filter", state.ca, "AuditFilter", lambda value: _flags(value, authority_words.AUDIT))
     _value(observation, "request_disposition", state.policy, "RequestDisposition", int)
-    observation.set("validity", words.get("issued_validity") or Unread("the registry has no ValidityPeriod that can be understood"))
-    observation.set("crl", {name: words.get(f"crl_{name}") for name in ("period", "overlap", "delta_period", "delta_overlap")})
-    observation.set("places", {"cdp": words["cdp"], "aia": words["aia"]})
+    observation.set("validity", words.get("issued_validity") or why or Unread("the registry has no ValidityPeriod that can be understood"))
+    observation.set("crl", why or {name: words.get(f"crl_{name}") for name in ("period", "overlap", "delta_period", "delta_overlap")})
+    observation.set("places", why or {"cdp": words["cdp"], "aia": words["aia"]})
     observation.set(
         "key", {"provider": state.csp.get("Provider")} if state.csp.get("Provider") else Unread("the registry names no provider")
     )
-    observation.set("hash", words.get("hash") or Unread("the registry names no hash algorithm"))
-    _rights(state, observation)
+    observation.set("hash", words.get("hash") or why or Unread("the registry names no hash algorithm"))
+    attempted(observation, "rights", lambda: _rights(state))
+    attempted(observation, "restrictions", lambda: _restrictions(state))
     observation.set("waits", state.pending)
     observation.set("certificates", [_words(certificate) for certificate in state.certificates])
     own = chains.parsed(state.certificates)
@@ -190,32 +196,27 @@ def _flags(value: int, table: authority_words.Table) -> dict[str, Any]:
     return {"value": value & 0xFFFFFFFF, "flags": authority_words.words(value, table)}
 
 
-def _rights(state: State, observation: Observation) -> None:
+def _rights(state: State) -> list[dict[str, Any]] | Unread:
     if not isinstance(state.ca.get("Security"), bytes):
-        observation.set("rights", Unread("the registry has no security descriptor of the CA"))
-    else:
-        granted = restrictions.rights(state.security)
-        observation.set(
-            "rights",
-            [
-                {
-                    "sid": sid,
-                    "principal": state.principal(sid),
-                    "rights": [word for word, bit in authority_words.RIGHTS.items() if mask & bit],
-                }
-                for sid, mask in granted.items()
-            ],
-        )
-    observation.set(
-        "restrictions",
+        return Unread("the registry has no security descriptor of the CA")
+    return [
         {
-            kind: None if state.ca.get(value) is None else state.restricted(value, who, whom)
-            for kind, value, who, whom in (
-                ("officers", "OfficerRights", "officer", "requesters"),
-                ("agents", "EnrollmentAgentRights", "agent", "subjects"),
-            )
-        },
-    )
+            "sid": sid,
+            "principal": state.principal(sid),
+            "rights": [word for word, bit in authority_words.RIGHTS.items() if mask & bit],
+        }
+        for sid, mask in restrictions.rights(state.security).items()
+    ]
+
+
+def _restrictions(state: State) -> dict[str, Any]:
+    return {
+        kind: None if state.ca.get(value) is None else state.restricted(value, who, whom)
+        for kind, value, who, whom in (
+            ("officers", "OfficerRights", "officer", "requesters"),
+            ("agents", "EnrollmentAgentRights", "agent", "subjects"),
+        )
+    }
 
 
 def _words(certificate: Certificate) -> dict[str, Any]:
@@ -239,7 +240,8 @@ def _aia(state: State, observation: Observation, asked: read_only.Asked, timeout
     answer = _variables(state)
     for place in state.ca.get("CACertPublicationURLs", ()):
         flags, _colon, text = str(place).partition(":")
-        if not int(flags) & authority_words.AIA["include_in_certificates"] or not text.casefold().startswith("http:"):
+        flag = authority_words.AIA["include_in_certificates"]
+        if not (flags.strip().isdecimal() and int(flags) & flag) or not text.casefold().startswith("http:"):
             continue
         url = crl_state.expand(text, answer, 0, delta=False)
         asked.ask("http", "GET")
@@ -315,7 +317,10 @@ def _of_web_enrollment(web: WebAnswer, authorities: Sequence[Certificate], obser
     if host.bound:
         issuers = chains.parsed(authorities)
         for entry in _listed(web.answer["certificates"]):
-            certificate = load_one(base64.b64decode(entry["der"]))
+            try:
+                certificate = load_one(base64.b64decode(entry["der"]))
+            except (FormatError, binascii.Error):
+                continue  # others' certificates in the store may be as odd as they like
             if certificate.thumbprint == host.bound.thumbprint:
                 parsed = chains.parsed([certificate])[0]
                 issuer = next((one for one in issuers if chains.issued_by(parsed, one)), None)

@@ -209,7 +209,13 @@ def _gate(text: str) -> int:
 def _radius(text: str) -> list[str]:
     """The addresses that ocserv's library asks, without ports."""
     found = re.findall(r"^[ \t]*authserver[ \t]+(\S+)", text, re.MULTILINE)
-    return [re.sub(r":\d+$", "", one) for value in found for one in value.split(",")]
+    return [_without_port(one) for value in found for one in value.split(",")]
+
+
+def _without_port(address: str) -> str:
+    """Of `name:port`, `[address]:port`, or a bare IPv6 address, which has no port."""
+    bracketed = re.fullmatch(r"\[([^\]]*)\](:\d+)?", address)
+    return bracketed[1] if bracketed else re.sub(r"^([^:]*):\d+$", r"\1", address)
 
 
 # ---- CRLs

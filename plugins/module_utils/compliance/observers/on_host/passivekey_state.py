@@ -106,8 +106,17 @@ def settings() -> dict[str, Any]:
     import tomllib  # type: ignore[import-not-found, unused-ignore]  # of Python 3.11, which the server has
 
     found = tomllib.loads(text(SETTINGS))
-    found["database"] = re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", str(found.get("database", "")))
+    found["database"] = without_password(str(found.get("database", "")))
+    if isinstance(keys := found.get("keys"), dict) and "passphrase" in keys:
+        # the server wants a pin-source, but a URI may hold both
+        keys["passphrase"] = re.sub(r"(?i)([?;&]pin-value=)[^;&]*", r"\1***", str(keys["passphrase"]))
     return {"is": found}
+
+
+def without_password(url: str) -> str:
+    """A database's address; its password may hold anything but an @, or be a parameter."""
+    bare = re.sub(r"(://[^:/@?]*):[^@]*@", r"\1:***@", url)
+    return re.sub(r"(?i)([?&][^=&]*password[^=&]*=)[^&]*", r"\1***", bare)
 
 
 def database(url: str) -> str:
@@ -277,19 +286,36 @@ def radius(same: Same) -> dict[str, Any]:
 
 def without_secrets(content: str, same: Same) -> str:
     def replaced(found: re.Match[str]) -> str:
-        words = same.words(found[2].strip().strip("\"'"))
+        bare = found[2][1:-1] if found[2][0] in "\"'" else found[2]
+        if only_refers(bare):
+            return found[0]
+        words = same.words(bare)
         return f"{found[1]}= length:{words['length']},same:{words['same']},known:{int(words['known'])}"
 
-    # what is put together of other values holds none itself
-    return re.sub(r"(?m)^(\s*\w*(?:secret|password|bearer|token)\w*\s*)=[ \t]*([^\n{]*)$", replaced, content)
+    return BEARER.sub(r"\1***", NAMED_SECRET.sub(replaced, content))
+
+
+NAMED_SECRET = re.compile(
+    r"""(?ix) (\b[\w-]*(?:secret|password|bearer|token)\w*[ \t]*) [:+]?=(?![=~])[ \t]*
+    ("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[^\s,;]+)"""
+)
+BEARER = re.compile(r"""(?i)(\bBearer[ \t]+)(?![$%]\{)[^\s"';]+""")
+
+
+def only_refers(value: str) -> bool:
+    """Whether it is put together of other values (${…}, %{…}), and so holds no secret itself."""
+    while (rest := re.sub(r"[$%]\{[^{}]*\}", "", value)) != value:
+        value = rest
+    return not value
 
 
 def nginx() -> dict[str, Any]:
-    """Files of sites, but for headers with secrets."""
+    """Files of sites, but for headers and variables with secrets."""
     files = {}
     for path in sorted(each for folder in FRONTS for each in Path(folder).glob("*")):
         if path.is_file() and "auth_request" in (content := text(str(path))):
-            files[str(path)] = re.sub(r"(?i)(Authorization\s+)[^;]*;", r'\1"";', content)
+            hidden = re.sub(r"(?i)(Authorization\s+)[^;]*;", r'\1"";', content)
+            files[str(path)] = re.sub(r"(?i)(\bset\s+\$\w*(?:secret|password|bearer|token)\w*\s+)[^;]*;", r'\1"";', hidden)
     return {"is": files} if files else {"missing": True}
 
 
