@@ -158,3 +158,53 @@ options:
     type: bool
     default: false
 """
+
+    # how device certificates are had (argument spec: EXTRA of module_utils/connect_secure/device_certificates.py)
+    DEVICE_ENROLLMENT = r"""
+options:
+  method:
+    description:
+      - V(web_enrollment) has requests signed by the web enrolment of AD CS at O(url). V(file) puts them into files, for a person to carry.
+      - E(CERTLOGON_ENROLLMENT_METHOD) when left out.
+    type: str
+    choices: [web_enrollment, file]
+    default: web_enrollment
+  url:
+    description: The address of the web enrolment, such as C(https://ca1.corp.example/certsrv). E(CERTLOGON_ENROLLMENT_URL) when left out.
+    type: str
+  enrollment_username:
+    description: The account that requests. The Kerberos ticket that is there when left out. E(CERTLOGON_ENROLLMENT_USERNAME).
+    type: str
+  enrollment_password:
+    description: Its password. E(CERTLOGON_ENROLLMENT_PASSWORD) when left out.
+    type: str
+  enrollment_auth:
+    description: How to sign in, as O(certlogon.core.certificate_request#module:auth). E(CERTLOGON_ENROLLMENT_AUTH) when left out.
+    type: str
+    choices: [negotiate, kerberos, ntlm, basic]
+    default: negotiate
+  enrollment_ca_path:
+    description: PEM file with the CAs of the web server. E(CERTLOGON_ENROLLMENT_CA_PATH), or else the system's trust store, when left out.
+    type: path
+  enrollment_validate_certs:
+    description: Whether the certificate of the web server is verified. E(CERTLOGON_ENROLLMENT_VALIDATE_CERTS) when left out.
+    type: bool
+    default: true
+  enrollment_timeout:
+    description: Seconds for each answer of the web server. E(CERTLOGON_ENROLLMENT_TIMEOUT) when left out.
+    type: int
+    default: 30
+  template:
+    description: The certificate template for entries that name none, such as V(WebServer). It has to take the subject from the request.
+    type: str
+  folder:
+    description:
+      - The directory on the control node for certificates and requests, in a directory for each appliance, named by O(host), O(node)
+        if given, and O(port) where that is not 443. Made if need be.
+    type: path
+    default: ~/.local/share/certlogon/device-certificates
+  answer_timeout:
+    description: Seconds to wait until a port shows the certificate that was bound to it.
+    type: int
+    default: 30
+"""
