@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.model import KINDS, SEVERITIES, Verdict
 from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, Problems
@@ -55,6 +58,17 @@ class Control:
     not_applicable: str
     each: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def figures(self, changed: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters with what inventory changes, each of the kind that its default is. Raises `UserError`."""
+        figures, problems = dict(self.parameters), Problems()
+        for name, value in changed.items():
+            try:
+                figures[name] = _like(value, self.parameters.get(name))
+            except ValueError as error:
+                problems.add(f"parameters: {self.id}: {name}: {value!r} is {error}")
+        problems.raise_any()
+        return figures
 
     @property
     def function(self) -> Judge:
@@ -105,6 +119,37 @@ def load(folder: Path = FOLDER) -> Catalogue:
         seen.add(control.id)
     problems.raise_any()
     return Catalogue(families, digest.hexdigest())
+
+
+def _like(value: Any, default: Any) -> Any:
+    """What is given, as the kind that the default is: extra variables and templates are texts. Raises `ValueError`."""
+    if isinstance(default, bool):
+        try:
+            return boolean(value)
+        except TypeError:
+            raise ValueError("neither true nor false") from None
+    if isinstance(default, (int, float)):
+        return _number(value, default)
+    if isinstance(default, (list, tuple)):
+        if value is None or isinstance(value, Mapping):
+            raise ValueError("no list")
+        return list(value) if isinstance(value, (list, tuple)) else [value]
+    if not isinstance(value, (str, int, float)):
+        raise ValueError("no text")
+    return str(value)
+
+
+def _number(value: Any, default: float) -> float:
+    told = f"no number, as {default} is"
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise ValueError(told)
+    try:
+        number = float(value)
+    except ValueError:
+        raise ValueError(told) from None
+    if not math.isfinite(number):
+        raise ValueError(told)
+    return int(number) if number.is_integer() else number
 
 
 def _family(name: str, document: Mapping[str, Any]) -> Family:

@@ -53,7 +53,7 @@ def judge(controls: Iterable[Control], facts: Facts, parameters: Mapping[str, Ma
 def _judged(control: Control, facts: Facts, changed: Mapping[str, Any]) -> Result:
     result = Result(control, facts.target)
     try:
-        for verdict in control.function(facts, {**control.parameters, **changed}):
+        for verdict in control.function(facts, control.figures(changed)):
             result.add(verdict)
     except NotRead as error:
         # what was judged before it stays: one missing fact takes back no failure
@@ -72,8 +72,7 @@ class Stream:
         self._facts = facts
         self._sink = sink
         self._judges = [
-            (Result(control, facts.target), control.function, {**control.parameters, **parameters.get(control.id, {})})
-            for control in controls
+            (Result(control, facts.target), control.function, control.figures(parameters.get(control.id, {}))) for control in controls
         ]
 
     def feed(self, subject: Any) -> None:

@@ -193,6 +193,11 @@ def _check_parameters(parameters: Mapping[str, Any], catalogue: Catalogue, probl
             problems.add(f"parameters: {name}: a mapping of its figures is wanted: {_figures(controls[name].parameters)}")
         elif strange := sorted(set(values) - set(controls[name].parameters)):
             problems.add(f"parameters: {name} has no {', '.join(strange)}; it has {_figures(controls[name].parameters)}")
+        else:
+            try:
+                controls[name].figures(values)
+            except UserError as error:
+                problems.add(str(error))
 
 
 def _figures(parameters: Mapping[str, Any]) -> str:

@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from ansible_collections.certlogon.core.plugins.module_utils.compliance import catalogue as catalogues
+from ansible_collections.certlogon.core.plugins.module_utils.compliance import reporting
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.catalogue import load
-from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, UserError
+from ansible_collections.certlogon.core.plugins.module_utils.errors import FormatError, Problems, UserError
 
 ROOT = Path(__file__).resolve().parents[3]
 CONTROLS = load().controls
@@ -115,3 +116,44 @@ def test_ids_are_used_once(tmp_path):
         (tmp_path / name).write_text(GOOD)
     with pytest.raises(UserError, match="a-control: the id is used twice"):
         catalogues.load(tmp_path)
+
+
+BY_ID = {control.id: control for control in CONTROLS}
+
+
+@pytest.mark.parametrize(
+    ("control", "given", "taken"),
+    [
+        # extra variables (-e) and templates are texts
+        ("authority-days-left", {"days_left": "30"}, {"days_left": 30}),
+        ("authority-days-left", {"days_left": 1.5}, {"days_left": 1.5}),
+        ("crl-reachable", {"must_reach": "http://pki.corp.example/*"}, {"must_reach": ["http://pki.corp.example/*"]}),
+        ("policy-delegated", {"editors": "CORP\\Bob"}, {"editors": ["CORP\\Bob"]}),
+        ("appliance-release", {"least": 22.7}, {"least": "22.7"}),
+        ("policy-smart-card-service", {"unset": "yes"}, {"unset": True}),
+        ("policy-smart-card-service", {}, {}),
+    ],
+)
+def test_figures_are_taken_as_the_catalogue_has_them(control, given, taken):
+    assert BY_ID[control].figures(given) == {**BY_ID[control].parameters, **taken}
+
+
+@pytest.mark.parametrize(
+    ("control", "given", "says"),
+    [
+        ("authority-days-left", {"days_left": "a month"}, "parameters: authority-days-left: days_left: 'a month' is no number, as 180 is"),
+        ("authority-days-left", {"days_left": None}, "days_left: None is no number"),
+        ("authority-days-left", {"days_left": True}, "days_left: True is no number"),
+        ("authority-days-left", {"days_left": "nan"}, "is no number"),
+        ("policy-delegated", {"editors": {"a": 1}}, "editors: .* is no list"),
+        ("policy-smart-card-service", {"unset": "perhaps"}, "unset: 'perhaps' is neither true nor false"),
+        ("appliance-release", {"least": ["22.7"]}, "is no text"),
+    ],
+)
+def test_figures_that_are_none_are_told(control, given, says):
+    with pytest.raises(UserError, match=says):
+        BY_ID[control].figures(given)
+    wrong = Problems()
+    reporting._check_parameters({control: given}, load(), wrong)
+    with pytest.raises(UserError, match=says):
+        wrong.raise_any()
