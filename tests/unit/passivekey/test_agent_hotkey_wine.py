@@ -2,6 +2,12 @@
 """The hotkey of Windows on Wine: its user32 is the judge, an edit control of its what reads the keys. Wine is not Windows.
 
 Needs Wine and a Python for Windows (python.org's embeddable package, unpacked): CERTLOGON_WINDOWS_PYTHON is the path of its python.exe.
+For the whole agent also packages for it, CERTLOGON_WINDOWS_PACKAGES:
+
+    pip install --target FOLDER --platform win_amd64 --python-version 3.11 --only-binary=:all: \\
+        cryptography==42.0.5 joserfc keyring pywin32-ctypes
+
+(Wine 8 has no bcryptprimitives.dll, which later ones of cryptography want.)
 """
 
 from __future__ import annotations
@@ -23,6 +29,7 @@ KEYS = "ctrl+shift+o"
 ROOT = Path(__file__).resolve().parents[3]
 PREFIX = ROOT / "build/wine"
 PYTHON = os.environ.get("CERTLOGON_WINDOWS_PYTHON", "")
+PACKAGES = os.environ.get("CERTLOGON_WINDOWS_PACKAGES", "")
 MISSING = [name for name in ("wine", "Xvfb", "xdotool", "setxkbmap") if not shutil.which(name)]
 pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
@@ -83,6 +90,14 @@ for text in ("first", "first", "second"):
     hotkey_windows.show(text)
 """
 
+AGENT = """
+import pathlib, sys
+sys.path[:0] = sys.argv[1:3]
+from passivekey.agent import cli
+cli.SETTINGS = (pathlib.Path(sys.argv[3]),) * 2
+sys.exit(cli.main(sys.argv[4:]))
+"""
+
 
 def until(found, seconds=30.0):
     end = time.monotonic() + seconds
@@ -104,14 +119,23 @@ class Program:
         command = ["wine", python, "-c", script, *arguments]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self._lines = queue.Queue()
-        threading.Thread(target=lambda: [self._lines.put(line) for line in self.process.stdout], daemon=True).start()
+        self._reader = threading.Thread(target=lambda: [self._lines.put(line) for line in self.process.stdout], daemon=True)
+        self._reader.start()
 
-    def says(self):
-        line = self._lines.get(timeout=30)
+    def says(self, seconds=30):
+        line = self._lines.get(timeout=seconds)
         try:
             return json.loads(line)
         except ValueError:
             pytest.fail(line + "".join(self.process.stdout))
+
+    def ends(self):
+        """All that it said; it ended well."""
+        status = self.process.wait(120)
+        self._reader.join()
+        said = "".join(self._lines.queue)
+        assert status == 0, said
+        return said
 
     def is_quiet(self):
         return self._lines.empty()
@@ -266,3 +290,38 @@ def test_a_program_without_a_console_shows_each_text_once(x):
             x("key", "Return")
             time.sleep(0.5)
         until(lambda: program.process.poll() is not None)
+
+
+@pytest.mark.skipif(not PACKAGES, reason="CERTLOGON_WINDOWS_PACKAGES is not set to a folder of packages for Windows")
+def test_from_the_enrolment_to_a_code_that_is_good(x, service, clock, monkeypatch, tmp_path):
+    """The agent without a console; its passphrase in Wine's Credential Manager, by keyring."""
+    from tests.unit.passivekey.agent_server import running
+
+    monkeypatch.setattr(type(clock), "__call__", lambda _clock: time.time())
+    monkeypatch.setenv("LOGNAME", "alice@corp.example")
+    monkeypatch.setenv("PASSIVEKEY_HOME", windows_path(tmp_path / "home"))
+    (tmp_path / "ask.bat").write_text("@echo pass\r\n")
+    settings = tmp_path / "agent.conf"
+
+    def agent(*words, python="pythonw.exe"):
+        places = (windows_path(ROOT), windows_path(PACKAGES), windows_path(settings))
+        return Program(AGENT, *places, *words, python=str(Path(PYTHON).with_name(python)))
+
+    with running(tmp_path) as https, contextlib.ExitStack() as stack:
+        https.serve(service, clock)
+        lines = (f"origin = {https.origin}", f"ca_file = {windows_path(https.ca_file)}", f"prompt = {windows_path(tmp_path / 'ask.bat')}")
+        settings.write_text("\n".join(["[agent]", *lines]))
+        assert agent("enroll", "--quiet").ends() == ""
+        stack.callback(lambda: agent("retire").ends())
+        assert sorted(path.name for path in (tmp_path / "home").iterdir()) == ["container", "lock", "policy.jws", "state.json"]
+        with editor(x, "one") as window, agent("hotkey") as helper:
+
+            def heard():
+                x("key", KEYS)
+                with contextlib.suppress(queue.Empty):
+                    return window.says(5)
+
+            text = until(heard, 60) and typed(window)
+            assert agent("hotkey").ends() == "" and helper.process.poll() is None, "a second one ends at once"
+        state = service.radius("alice@corp.example", "pass", "", "")
+        assert state and service.radius("alice@corp.example", text.strip(), state, "") == ""
