@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import json
+from urllib.parse import quote
 
 import pytest
 
@@ -166,3 +167,41 @@ def test_a_whole_report_stays_valid(report, schema):
     jsonschema = pytest.importorskip("jsonschema")
     jsonschema.Draft202012Validator(schema).validate(pseudonyms.hide(report, KEY))
     assert "corp.example" not in json.dumps(pseudonyms.hide(report, KEY))
+
+
+@pytest.mark.parametrize("name", ["Straße Issuing CA", "Österreich Issuing CA", "ÆØÅ CA", "ΣΊΣΥΦΟΣ CA", "İzmir CA"])
+def test_names_beyond_ascii(name):
+    """Also as addresses and JSON write them, and in whatever case."""
+    report = copy.deepcopy(REPORT)
+    ways = [name, name.lower(), name.upper(), quote(name), quote(name.upper()), quote(name.lower()).lower()]
+    report["certificates"][0] |= {"name": name, "subject": f"CN={name},O=Blue Widgets"}
+    report["crls"][0] |= {"url": f"http://ca1.corp.example/{quote(name)}.crl", "name": name}
+    report["controls"][0]["results"][0]["findings"] += [finding(f"service {name}", f"It is at {way} today.") for way in ways]
+    hidden = json.dumps(pseudonyms.hide(report, KEY), ensure_ascii=False)
+    assert [way for way in ways if way.partition(" ")[0].partition("%20")[0] in hidden] == []
+    assert json.loads(hidden)["certificates"][0]["name"] == json.loads(hidden)["crls"][0]["name"], "the same name by the same pseudonym"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2001:db8:0:1::30",
+        "[2001:db8:0:1::30]:8443",
+        "fd00::5",
+        "fe80::1%eth0",
+        "::ffff:10.83.0.30",
+        "2001:0db8:0000:0001:0000:0000:0000:0030",
+    ],
+)
+def test_addresses_of_ipv6(text):
+    report = copy.deepcopy(REPORT)
+    report["controls"][0]["results"][0]["findings"] += [finding("users' port vpn", f"It asks {text}: nobody answers.", address=text)]
+    hidden = json.dumps(pseudonyms.hide(report, KEY))
+    assert not any(part in hidden for part in ("db8", "fd00", "fe80", "10.83"))
+
+
+@pytest.mark.parametrize("text", ["12:30:45", "ESC1: a, x::y", "sha256:", "number 3: it", "Std::vector", "at 2026-11-23T08:00:00Z"])
+def test_what_is_no_address_stays(text):
+    report = copy.deepcopy(REPORT)
+    report["controls"][0]["results"][0]["findings"] += [finding("clock", text)]
+    assert json.dumps(text) in json.dumps(pseudonyms.hide(report, KEY))

@@ -14,6 +14,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from ipaddress import ip_address
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -76,14 +77,17 @@ _FORMS = "|".join(
         r"(?P<mail>[\w.+-]+@[\w-]+(?:\.[\w-]+)+)",
         r"(?P<address>(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\.?\w))",
         r"(?P<thumbprint>(?<![0-9A-Za-z-])(?:[0-9A-F]{16,128}|[0-9a-f]{16,128}|(?:[0-9A-Fa-f]{2}:){7,}[0-9A-Fa-f]{2})(?![0-9A-Za-z-]))",
+        r"(?P<address6>(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:(?:\d{1,3}\.){3}\d{1,3}|[0-9A-Fa-f]{0,4})(?:%\w+)?(?!\w))",
     )
 )
 
 
 def hide(report: Mapping[str, Any], key: bytes) -> dict[str, Any]:
     """The report with pseudonyms; `key` is a secret of the site (16 bytes or more), kept where the baseline is compared."""
-    known = {name: kind for kind, name in _names(report) if len(name) > 2 and name not in _WELL_KNOWN and not name.isdecimal()}
-    text = _replacer(known, key)
+    names = [(kind, name, name.casefold()) for kind, name in _names(report)]
+    kept = [one for one in names if len(one[2]) > 2 and one[2] not in _WELL_KNOWN and not one[2].isdecimal()]
+    known = {folded: kind for kind, _name, folded in kept}
+    text = _replacer(known, {name: folded for _kind, name, folded in kept}, key)
     hidden: dict[str, Any] = _walk({**report, "chain": _numbered(report["chain"])}, text, key)
     run = report["run"]
     hidden["run"] |= {"title": text(run["title"]), "pseudonyms": True, "catalogue_sha256": run["catalogue_sha256"]}
@@ -120,11 +124,21 @@ def _walk(value: Any, text: Callable[[str], str], key: bytes, member: str = "") 
     return value
 
 
-def _replacer(known: Mapping[str, str], key: bytes) -> Callable[[str], str]:
+def _spellings(name: str) -> set[str]:
+    """As texts have it, and as addresses of CRLs have it, where names are percent-encoded.
+
+    Regular expressions look over the case of single letters only, and not over that of what is encoded.
+    """
+    ways = {name} if name.isascii() else {name, name.casefold(), name.lower(), name.upper()}
+    return ways | {quote(way) for way in ways}
+
+
+def _replacer(known: Mapping[str, str], names: Mapping[str, str], key: bytes) -> Callable[[str], str]:
+    """`known` has the kind of each name without case, `names` the spellings that the report has of them."""
     domains = sorted({name for name, kind in known.items() if kind == "domain"}, key=len, reverse=True)
     hosts = [rf"(?P<below>(?:[\w-]+\.)+(?:{'|'.join(map(re.escape, domains))}))(?![\w-])"] if domains else []
-    # in addresses of CRLs, names are percent-encoded
-    plain = {spelling: name for name in known for spelling in (quote(name).casefold(), name)}
+    plain = {spelling.casefold(): folded for name, folded in names.items() for spelling in _spellings(name)}
+    plain |= {spelling: plain[spelling.casefold()] for name in names for spelling in _spellings(name)}
     words = sorted(plain, key=len, reverse=True)
     listed = [rf"(?<!\w)(?P<word>{'|'.join(map(re.escape, words))})(?!\w)"] if words else []
     pattern = re.compile("|".join([*listed, *hosts, _FORMS]), re.IGNORECASE)
@@ -135,15 +149,27 @@ def _replacer(known: Mapping[str, str], key: bytes) -> Callable[[str], str]:
             rid = name.rpartition("-")[2]
             return f"{_pseudonym('sid', name, key)}-{rid}" if int(rid) in _WELL_KNOWN_RIDS else _pseudonym("sid", name, key)
         if form == "word":
-            name = plain[name.casefold()]
-            return _pseudonym(known[name], name, key)
+            name = plain.get(name) or plain.get(name.casefold(), name)
+            return _pseudonym(known.get(name, "name"), name, key)
+        if form == "address6":
+            return _address(name, key)
         return _pseudonym({"below": "host", "mail": "account"}.get(form, form), name, key)
 
     return lambda text: pattern.sub(replace, text)
 
 
+def _address(text: str, key: bytes) -> str:
+    """What looks like an IPv6 address, and what of the text follows it; the text where it is none, as a time of day."""
+    bare = text if text.endswith("::") else text.rstrip(":")
+    try:
+        address = ip_address(bare)
+    except ValueError:
+        return text
+    return f"{_pseudonym('address', str(address), key)}{text[len(bare) :]}"
+
+
 def _names(value: Any, member: str = "", kind: str = "name") -> Iterator[tuple[str, str]]:
-    """(kind, name without case) from all places that hold names."""
+    """(kind, name as it is spelt) from all places that hold names."""
     if member in _PUBLIC:
         return
     if isinstance(value, Mapping):
@@ -166,23 +192,22 @@ def _names(value: Any, member: str = "", kind: str = "name") -> Iterator[tuple[s
 
 def _parts(kind: str, value: str) -> Iterator[tuple[str, str]]:
     """The name whole, and what it is made of."""
-    text = value.casefold()
-    rdns: Iterable[str] = re.findall(rf"(?:^|[,+]\s?|\s){_RDN}((?:\\.|[^,+\\])+)", text)
-    if "\\" in text and not rdns:
-        domain, _backslash, account = text.rpartition("\\")
+    rdns: Iterable[str] = re.findall(rf"(?:^|[,+]\s?|\s){_RDN}((?:\\.|[^,+\\])+)", value)
+    if "\\" in value and not rdns:
+        domain, _backslash, account = value.rpartition("\\")
         yield from (("domain", domain), ("account", account))
-    elif re.fullmatch(r"[^@\s]+@[\w.-]+", text):
-        account, _at, domain = text.partition("@")
+    elif re.fullmatch(r"[^@\s]+@[\w.-]+", value):
+        account, _at, domain = value.partition("@")
         yield from (("account", account), ("domain", domain))
-    elif re.fullmatch(r"[\w-]+(\.[\w-]+)+", text):
-        host, _dot, domain = text.partition(".")
-        yield kind if kind != "name" else "host", text
+    elif re.fullmatch(r"[\w-]+(\.[\w-]+)+", value):
+        host, _dot, domain = value.partition(".")
+        yield kind if kind != "name" else "host", value
         yield from (("domain", domain), ("host", host)) if kind != "domain" else (("domain", host),)
     elif rdns:
-        yield from (("dn", text), *(("name", part.strip()) for part in rdns))
+        yield from (("dn", value), *(("name", part.strip()) for part in rdns))
     else:
-        head, _space, rest = text.partition(" ")
-        named = rest if head in _SUBJECTS and rest else text
+        head, _space, rest = value.partition(" ")
+        named = rest if head.casefold() in _SUBJECTS and rest else value
         yield kind, named
 
 
