@@ -63,6 +63,9 @@ options:
           end_session_on_failure:
             description: Whether the session ends if it does not agree (default V(false)).
             type: bool
+          retired_server:
+            description: A server that must not be asked any more, as far as it is the one that is asked. Any other stays.
+            type: str
       certificate_restriction:
         description: Which certificates are wanted, whatever the authentication server is.
         type: dict

@@ -135,7 +135,7 @@ def _answers(table: Table, words: Mapping[str, Any], pem: str) -> dict[str, Any]
         "device_certificate": {**device, "name": NAME},
         "trusted_client_ca": {**authority, "certificate": pem, "name": NAME},
         "auth_server": {"name": server["name"], "certificate": server["certificate"]},
-        "user_realm": {name: value for name, value in realm.items() if name != "kind"},
+        "user_realm": {name: value for name, value in realm.items() if name not in ("kind", "secondary_authentication")},
         "sign_in_policy": {"url": policy["url"], "enabled": True, "user": {"realms": policy["realms"]}},
     }
     answers: dict[str, Any] = {table.operation(name).address(): {"api_key": "none"} for name in table.login}

@@ -33,7 +33,14 @@ from ansible_collections.certlogon.core.tests.integration.passivekey_lab import 
     radius_server,
     server_certificate,
 )
-from ansible_collections.certlogon.core.tests.integration.test_connect_secure_data import DEVICES, EXTERNAL, QUICK, SERVERS, Rest
+from ansible_collections.certlogon.core.tests.integration.test_connect_secure_data import (
+    CLIENT_CAS,
+    DEVICES,
+    EXTERNAL,
+    QUICK,
+    SERVERS,
+    Rest,
+)
 from ansible_collections.certlogon.core.tests.integration.test_connect_secure_data import FOLDER as APPLIANCE
 from ansible_collections.certlogon.core.tests.integration.test_ocserv_gateway import BARE, FOLDER, LOG, GatewayUnderTest
 from lab import tunnels
@@ -119,6 +126,10 @@ class OcservUnderTest(GatewayUnderTest):
 
     def login(self, password: str, code: str, card: Any = None) -> Tunnel:
         return self.attempt(card, user=USER, stdin=f"{password}\n{code}\n")
+
+    def trusted(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.variables()["vpn_gateway_trusted_client_cas"]
+        return found
 
     def probed(self) -> list[dict[str, str]]:
         found: list[dict[str, str]] = json.loads(self.shell("certlogon-gateway radius", check=False))
@@ -222,9 +233,10 @@ class ApplianceUnderTest:
     def log(self) -> str:
         return str(self.lab.run("vpn1", "sh", "-c", f"cat {APPLIANCE}/log/user-access.log 2>/dev/null", check=False).stdout)
 
-    def login(self, password: str, code: str) -> Tunnel:
+    def login(self, password: str, code: str, card: Any = None) -> Tunnel:
         gateway = tunnels.Gateway(f"https://{NAME}", address=EXTERNAL, log=self.log)
-        return try_tunnel(self.lab, gateway, None, user=USER, stdin=f"{password}\n{code}\n", arguments=QUICK)
+        stdin = f"{password}\n{code}\n" if password else ""
+        return try_tunnel(self.lab, gateway, card.uri if card else None, user=USER, stdin=stdin, arguments=QUICK)
 
     def server(self, **settings: Any) -> None:
         self.rest("PUT", f"{SERVERS}/{SERVER}", {"radius": {"settings": settings}})
@@ -232,7 +244,12 @@ class ApplianceUnderTest:
     def clean(self) -> None:
         policies = self.rest("GET", "configuration/authentication/signin/urls").json()["access-url"]
         self.rest.policies([policy for policy in policies if policy["url-pattern"] != f"{NAME}/"])
-        for path in ("configuration/users/user-realms/realm/Users with codes", f"{SERVERS}/{SERVER}"):
+        for path in (
+            "configuration/users/user-realms/realm/Users with codes",
+            f"{SERVERS}/{SERVER}",
+            f"{SERVERS}/Certificates",
+            f"{CLIENT_CAS}/Corp%20Example%20VPN%20User%20CA",
+        ):
             self.rest("DELETE", path)
         shown = self.rest("GET", DEVICES.rpartition("/")[0]).json()["device-certificate"]
         for name in (one["name"] for one in shown if one.get("external-ports") == ["codes"]):
@@ -272,6 +289,25 @@ def test_without_its_rule_the_appliance_shows_no_question(appliance: ApplianceUn
     assert not attempt.up and "asks back (Access-Challenge), and it has no custom RADIUS rule" in attempt.gateway_log
     appliance.server(**{"custom-rules": settings["custom-rules"]})
     assert appliance.login(domain.passwords[USER], device().code()).up, "no tunnel had to end for that"
+
+
+def test_a_card_and_a_code_open_the_appliance(
+    appliance: ApplianceUnderTest, ocserv: OcservUnderTest, playbook: Any, domain: Domain, device: Any, text: str
+) -> None:
+    """The RADIUS server is the realm's additional one then, and the user's name comes from the card."""
+    both = {"vpn_gateway_sign_in": "certificate_and_radius", "vpn_gateway_trusted_client_cas": ocserv.trusted()}
+    appliance.run(playbook, **both)
+    assert not appliance.run(playbook, **both).changed
+    password, hers, others = domain.passwords[USER], ocserv.card(USER), ocserv.card("alice.andersson")
+    tunnel = appliance.login(password, device().code(), hers)
+    assert tunnel.up and tunnel.page == text, tunnel.words
+    assert f"ADMITTED {USER}: realm Users with codes" in tunnel.gateway_log
+    code = device().code()
+    for card, typed in ((None, (password, code)), (others, (password, code)), (hers, (password, "000000")), (hers, ("", ""))):
+        attempt = appliance.login(*typed, card)
+        assert not attempt.up, attempt.gateway_log
+    appliance.run(playbook)
+    assert appliance.login(password, device().code()).up
 
 
 # ---- both

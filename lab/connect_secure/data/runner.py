@@ -81,7 +81,7 @@ class DataPlane:
         self._files: dict[str, bytes] = {}
         self._hosts: set[str] = set()
         self._relays: dict[str, Relay] = {}
-        self._asks_radius: set[str] = set()
+        self._asks_radius: set[tuple[str, bool]] = set()  # hosts, and whether they want a certificate as well
         self._children: dict[str, Child] = {}
         self._turns = threading.Condition()
         self._asked = self._served = 0
@@ -224,8 +224,9 @@ class DataPlane:
             return
         self._settle_relays()
         changed = self._write(keys, shut)
-        if self._asks_radius != set(self._relays):  # ocserv looks at this at its start only
-            self._asks_radius = set(self._relays)
+        asks = {(host.host, bool(host.user_oid)) for host in self._plan.hosts if host.radius is not None}
+        if self._asks_radius != asks:  # ocserv looks at this at its start only
+            self._asks_radius = asks
             self._restart("ocserv", "which sign-in policies ask a RADIUS server has changed")
         self._run("ocserv", ocserv.command(self._paths), self._read_ocserv, self._reload_ocserv if "ocserv.conf" in changed else None)
         nginx = changed & {"nginx.conf", "front-negotiation.pem", "front-trusted.pem", "front-crl.pem"}

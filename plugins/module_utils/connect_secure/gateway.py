@@ -194,6 +194,8 @@ def _realms(words: Words) -> list[Words]:
     if words["sign_in"] == BOTH:
         # without the last, a wrong code would be no obstacle
         realm["secondary_authentication"] = {"server": words["radius_name"], "user_name": "<USER>", "end_session_on_failure": True}
+    else:  # as it may be from a run that had both; another additional server is somebody else's, and stays
+        realm["secondary_authentication"] = {"retired_server": words["radius_name"]}
     return [realm]
 
 

@@ -67,6 +67,7 @@ class AuthenticationRealms(Resource[ApplianceSession, Realms]):
                 "server": {"type": "str"},
                 "user_name": {"type": "str"},
                 "end_session_on_failure": {"type": "bool"},
+                "retired_server": {"type": "str"},
             },
         },
         "certificate_restriction": {
@@ -192,6 +193,9 @@ def _wrong(entry: Words) -> Iterator[str]:
             yield f"role_mapping_rules: {rule['name']}: has user_name and expression; a rule has one condition, make two rules of it"
         if rule.get("user_name") and not rule["user_name"]["names"]:
             yield f"role_mapping_rules: {rule['name']}: user_name.names is empty, so the rule would fit nobody; '*' fits everybody"
+    secondary = entry.get("secondary_authentication") or {}
+    if secondary.get("server") and secondary["server"] == secondary.get("retired_server"):
+        yield "secondary_authentication.retired_server: is the server itself; leave one of both out"
     restriction = entry.get("certificate_restriction") or {}
     if restriction.get("rules") and restriction.get("mode") == "none":
         yield "certificate_restriction.rules: mean nothing with mode none; choose optional or required"
@@ -202,6 +206,10 @@ def desired(entry: Words, have: Words | None, state: str) -> Words:
     given = {**entry, "role_mapping_rules": entry.get("role_mapping_rules")}
     base = have if have and state == "merged" else {}
     after = overlay(base, given, merge=state == "merged")
+    secondary = after.get("secondary_authentication") or {}
+    retired = secondary.pop("retired_server", None)
+    if retired and secondary.get("server") == retired:
+        del after["secondary_authentication"]
     conditions = {rule["name"]: rule for rule in entry.get("role_mapping_rules") or []}
     for rule in after.get("role_mapping_rules") or []:
         _one_condition(rule, conditions.get(rule["name"], {}))

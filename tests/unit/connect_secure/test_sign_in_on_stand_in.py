@@ -273,6 +273,10 @@ def test_realms_refused(cards: Site) -> None:
             "'Cards' is a certificate server, which can only",
         ),
         ({"secondary_authentication": {"server": "OPT"}}, "secondary_authentication.server: no authentication server 'OPT'; did you mean"),
+        (
+            {"secondary_authentication": {"server": "OTP", "retired_server": "OTP"}},
+            "retired_server: is the server itself; leave one of both",
+        ),
         ({"role_mapping_rules": [{**RULE, "roles": ["User"]}]}, "role_mapping_rules: All: no user role 'User'; did you mean 'Users'?"),
         ({"role_mapping_rules": [{**RULE, "roles": [".Administrators"]}]}, "no user role '.Administrators'"),
         ({"role_mapping_rules": [RULE, RULE]}, "'All' is listed twice"),

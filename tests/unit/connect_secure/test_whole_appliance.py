@@ -382,6 +382,31 @@ def test_codes_in_few_words_in_the_rhythm(site: Site, sign_in: str) -> None:
     assert secret(found["shared-secret-encrypted"]) == "another-s3cret"
 
 
+def realm_of(site: Site) -> tuple[str, str]:
+    realms = site.tree()[1]["user-realms"]["realm"]
+    realm = next(realm for realm in realms if realm["name"] == "Certificate Users")
+    return realm["authentication-server"], realm["secondary-authentication-settings"]["name"]
+
+
+def test_another_sign_in_leaves_nothing_of_the_one_before(site: Site) -> None:
+    """Whichever follows whichever; an additional server that somebody else set stays."""
+    words = site.words
+    expected = {
+        "certificate": ("Certificates", "-"),
+        "certificate_and_radius": ("Certificates", "One-Time Codes"),
+        "radius": ("One-Time Codes", "-"),
+    }
+    for sign_in in ("certificate", "certificate_and_radius", "certificate", "radius", "certificate_and_radius", "radius", "certificate"):
+        words["gateway"] |= {"sign_in": sign_in, "radius_servers": [CODES]}
+        done = site.run(**words)
+        assert not done.get("failed"), done
+        assert realm_of(site) == expected[sign_in]
+        assert not site.run(**words)["changed"], sign_in
+    realm = "configuration/users/user-realms/realm/Certificate%20Users"
+    site.ask("PUT", realm, {"secondary-authentication-settings": {"name": "System Local", "username-template": "<USER>"}})
+    assert not site.run(**words)["changed"] and realm_of(site) == ("Certificates", "System Local")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
