@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Iterable, Mapping
@@ -31,6 +32,13 @@ CLOCK = 300
 PROOF, CODE, POLICY = "passivekey-proof+jwt", "passivekey-code+jwt", "passivekey-policy+jwt"
 SUCCESSION = "passivekey-succession+jwt"
 SEED, COOKIE, SEALED = "passivekey-seed", "passivekey-cookie", "passivekey-sealed-seed"
+_CHANGING = frozenset({"crit", "zip", "b64"})
+"""Headers that change what a message is."""
+
+_JOSE = (JoseError, TypeError, KeyError, AttributeError)
+"""What joserfc raises of headers that are of the wrong type."""
+
+_DEVICE = re.compile(r"[0-9a-f]{32}")
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 Claims = dict[str, Any]
 
@@ -56,16 +64,37 @@ def octets(value: object, code: str = "malformed") -> bytes:
     return found
 
 
+def parsed(content: bytes, code: str = "malformed") -> Any:
+    """JSON (RFC 8259) that means one thing: UTF-8, no member twice, no characters that are none, no numbers that are none."""
+    try:
+        found = json.loads(content.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant)
+        if b"\\u" in content:
+            json.dumps(found, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError) as error:
+        raise Refused(code, "it is no JSON, or JSON that could be read in two ways") from error
+    return found
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a member that is there twice")
+    return found
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is no number")
+
+
 def header(token: object, kind: str, code: str) -> Claims:
     """The protected header of a compact serialisation, of the type expected; nothing of it is verified yet."""
     if not isinstance(token, str) or len(token) > LONGEST:
         raise Refused(code, "no message, or too long")
-    try:
-        found = json.loads(octets(token.partition(".")[0], code))
-    except ValueError as error:
-        raise Refused(code, "its header is no JSON") from error
+    found = parsed(octets(token.partition(".")[0], code), code)
     if not isinstance(found, dict) or found.get("typ") != kind or not isinstance(found.get("kid"), str):
         raise Refused(code, f"not of type {kind}")
+    if not _CHANGING.isdisjoint(found) or not all(isinstance(found.get(name, ""), str) for name in ("alg", "enc", "cty")):
+        raise Refused(code, "its header has what this protocol does not")
     return found
 
 
@@ -79,9 +108,10 @@ def verified(token: object, kind: str, key: keys.PublicKey, code: str) -> Claims
     """The claims of a message that this key signed."""
     header(token, kind, code)
     try:
-        found = json.loads(jws.deserialize_compact(str(token), keys.jose(key), [keys.algorithm(key)]).payload)
-    except (JoseError, ValueError) as error:
+        payload = jws.deserialize_compact(str(token), keys.jose(key), [keys.algorithm(key)]).payload
+    except (*_JOSE, ValueError) as error:
         raise Refused(code, "the signature is not the key's") from error
+    found = parsed(payload, code)
     if not isinstance(found, dict):
         raise Refused(code, "its payload is no object")
     return found
@@ -98,14 +128,14 @@ def decrypted(token: object, kind: str, key: PrivateKey, code: str) -> bytes:
         return _opened(str(token), head, key, code)
     try:
         found = jwe.decrypt_compact(str(token), keys.jose(key), algorithms=[_agreement(key), "A256GCM"]).plaintext
-    except (JoseError, ValueError) as error:
+    except (*_JOSE, ValueError) as error:
         raise Refused(code, "it is not encrypted to this key") from error
     return found or b""
 
 
 def _opened(token: str, head: Claims, key: keys.HeldKey, code: str) -> bytes:
     """The plaintext of a JWE by ECDH-ES+A256KW and A256GCM (RFC 7518 4.6, RFC 3394): joserfc wants keys that can be written out."""
-    if (head.get("alg"), head.get("enc")) != (_agreement(key), "A256GCM") or {"crit", "zip"} & set(head) or token.count(".") != 4:
+    if (head.get("alg"), head.get("enc")) != (_agreement(key), "A256GCM") or token.count(".") != 4:
         raise Refused(code, "it is not encrypted as this protocol has it")
     other = keys.from_jwk(head.get("epk"), code)
     wrapped, nonce, sealed, tag = (octets(part, code) for part in token.split(".")[1:])
@@ -148,7 +178,10 @@ def proof(signer: keys.Signer, device: str, audience: str, nonce: str, now: int,
 
 def device_of(token: object, kind: str = PROOF) -> str:
     """The device that a message says it is from."""
-    return str(header(token, kind, "proof-refused")["kid"])
+    found = str(header(token, kind, "proof-refused")["kid"])
+    if not _DEVICE.fullmatch(found):
+        raise Refused("proof-refused", "its kid is no device")
+    return found
 
 
 def read_proof(token: object, key: keys.PublicKey, audience: str, now: float) -> Claims:
@@ -173,10 +206,7 @@ def deliver(seed: codes.Seed, device: str, key: keys.PublicKey, issued: int) -> 
 
 def take(token: object, device: str, key: PrivateKey) -> codes.Seed:
     """The seed that the server sent; refused if it is another device's."""
-    try:
-        words = json.loads(decrypted(token, SEED, key, "malformed"))
-    except ValueError as error:
-        raise Refused("malformed", "the seed's plaintext is no JSON") from error
+    words = parsed(decrypted(token, SEED, key, "malformed"))
     if not isinstance(words, dict) or words.get("device") != device or device_of(token, SEED) != device:
         raise Refused("malformed", "the seed is another device's")
     value, digits, step = octets(words.get("seed")), words.get("digits"), number(words, "step", "malformed")

@@ -50,7 +50,7 @@ def entry(line: bytes) -> dict[str, Any]:
     """What a line says; nothing, where a crash cut it."""
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

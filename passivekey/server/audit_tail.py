@@ -124,7 +124,7 @@ def _entry(line: bytes) -> dict[str, str]:
     """What a line says; nothing where a crash cut it."""
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         return {}

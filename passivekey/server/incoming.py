@@ -28,7 +28,12 @@ async def _content(request: Request) -> bytes:
     return found
 
 
+def address(told: str) -> str:
+    """What somebody else says of where a user is: printable, and no longer than an address."""
+    return "".join(character for character in told[:45] if character.isascii() and character.isprintable())
+
+
 def source(request: Request, *, forwarded: bool = False) -> str:
     """The address that asks; what a site's proxy says of the browser's, once the proxy is known to be one."""
     told = request.headers.get("x-real-ip", "") if forwarded else ""
-    return told[:45] or (request.client.host if request.client else "")
+    return address(told) or (request.client.host if request.client else "")

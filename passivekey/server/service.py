@@ -7,8 +7,9 @@ import datetime
 import hmac
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
@@ -20,7 +21,7 @@ from passivekey.server.accounts import Account, Directory
 from passivekey.server.audit import Audit
 from passivekey.server.database import Conflict
 from passivekey.server.keyring import Keyring
-from passivekey.server.store import CRL_NUMBER, FLOOR, Device, Held, Store, Transaction
+from passivekey.server.store import CRL_NUMBER, FLOOR, Device, Held, Store, Transaction, digest
 
 NONCE_LIFE = 120
 NONCE_AHEAD = 30
@@ -32,6 +33,9 @@ PENDING_LIFE = 3600
 CRL_AGE = 60
 MOST_TICKET_HOURS = 168
 POLICY_LIFE = 86400
+_NOBODY = "0" * 32
+"""No device's id."""
+
 Done = TypeVar("Done")
 _TRIES = 3
 """Of a transaction that another one was faster than."""
@@ -85,6 +89,26 @@ class _Spending:
     spend: Callable[[Transaction], bool]
 
 
+@dataclass(frozen=True)
+class _Challenge:
+    """What was found out before a code is asked for: whose name it was, whether the password was right, what the back end asked."""
+
+    sid: str = ""
+    right: bool = False
+    asked: str = ""
+    name: str = ""
+    """A hash of what the user typed."""
+
+    def __str__(self) -> str:
+        return f"{self.sid} {int(self.right)} {self.asked} {self.name}"
+
+    @classmethod
+    def read(cls, text: str | None) -> _Challenge:
+        """What nobody was asked is nobody's."""
+        words = (text or "").split(" ")
+        return cls(words[0], words[1] == "1", words[2], words[3]) if len(words) == 4 else cls()
+
+
 @dataclass
 class Service:
     rules: Rules
@@ -95,7 +119,8 @@ class Service:
     clock: Callable[[], float]
     backend: factors.Backend | None = None
     _crls: dict[str, tuple[int, bytes]] = field(default_factory=dict, repr=False)
-    _dummy: codes.Seed = field(default_factory=lambda: codes.Seed(codes.new_seed()))
+    _nobodys: tuple[str, str] = field(default=("", ""), repr=False)
+    """A seed of no device, sealed, and the kid of its storage key."""
 
     @property
     def now(self) -> int:
@@ -194,7 +219,7 @@ class Service:
 
     def authenticate(self, username: str, password: str, source: str, what: str) -> Account:
         """The account of a right name and password; wrong ones are counted, and audited as `what`-refused."""
-        who = f"source:{source}"
+        who = _network(source)
         with self.store.transaction(reading=True) as transaction:
             if transaction.waits_until(who) > self.now:
                 raise Refused("throttled", "too many attempts")
@@ -281,7 +306,7 @@ class Service:
             return None
         with self.store.transaction(reading=True) as transaction:
             known = transaction.devices_of(principal.sid)
-            waits = transaction.waits_until(f"account:{principal.sid}", f"source:{source}") > self.now
+            waits = transaction.waits_until(f"account:{principal.sid}", _network(source)) > self.now
         held = sum(device.state != "revoked" for device in known)
         if any(device.request == request for device in known) or held >= self.rules.devices_per_account:
             return _Spending("", lambda _transaction: False)  # no device will be made, so that nothing is to be spent
@@ -387,12 +412,12 @@ class Service:
 
         def remember(transaction: Transaction) -> Device:
             found = self._device(transaction, device)
+            self.audit.write("seed", account=found.sid, device=device, source=source)
             transaction.put_seed(device, messages.seal(value.value, device, storage, kid), kid, self.now)
             transaction.touch(device, self.now)
             return found
 
         found = self._try(remember)
-        self.audit.write("seed", account=found.sid, device=device, source=source)
         recipient = found.agreement_key or found.public_key
         return {"seed": messages.deliver(value, device, _key(recipient), self.now)}
 
@@ -408,14 +433,14 @@ class Service:
             for state in ("pending", "active"):
                 sealed = transaction.seed(device, state)
                 if sealed and self._open(device, *sealed).find("enrollment", code, [counter]) is not None:
+                    self.audit.write("confirm", account=found.sid, device=device, source=source)
                     if state == "pending":
                         transaction.confirm_seed(device)
                         transaction.activate(device, self.now)
                     return found
             raise Refused("proof-refused", "the code is not of the seed that was sent")
 
-        found = self._try(decide)
-        self.audit.write("confirm", account=found.sid, device=device, source=source)
+        self._try(decide)
         return {"device": device, "state": "active"}
 
     def renew(self, device: str, proof: object, source: str) -> dict[str, Any]:
@@ -427,10 +452,10 @@ class Service:
             found = self._device(transaction, device)
             if _der(key) != found.public_key:
                 raise Refused("request-refused", "the request is made with another key than the device's")
+            self.audit.write("renew", account=found.sid, device=device, source=source)
             return found, self._certify(transaction, device, key)
 
         found, certificate = self._try(certify)
-        self.audit.write("renew", account=found.sid, device=device, source=source)
         return self._enrolled(device, found.state, certificate)
 
     def status(self, device: str, proof: object) -> dict[str, Any]:
@@ -523,7 +548,7 @@ class Service:
         if state:
             return self._radius_second(username, password, state, source)
         with self.store.transaction(reading=True) as transaction:
-            waits = transaction.waits_until(f"source:{source}") > self.now
+            waits = transaction.waits_until(_network(source)) > self.now
         if waits:
             raise self._throttled(source)
         return self._radius_first(username, password, source)
@@ -535,38 +560,41 @@ class Service:
     def _radius_first(self, username: str, password: str, source: str) -> str:
         account = self.directory.by_name(username)
         right = bool(password) and self.directory.password_is(username, password)
-        right = right and account is not None and account.usable and not self._locked(account)
+        locked = account is not None and self._locked(account)
+        right = right and account is not None and account.usable and not locked
         if not right:
             self._failure(account, source, "radius-password")
             if self.rules.refuse_wrong_password_at_once:
                 raise Refused("unauthenticated", "wrong name or password")
-        return self._challenge(account.sid if right and account else "", "", username)
+        return self._challenge(_Challenge(account.sid if account else "", right, "", digest(username.casefold())))
 
-    def _challenge(self, sid: str, transaction_id: str, username: str) -> str:
-        """The state of a challenge: to whom (nobody, where the password was wrong), and what the back end asked."""
+    def _challenge(self, about: _Challenge) -> str:
+        """Its state."""
         challenge = secrets.token_hex(16)
         with self.store.transaction(lasting=False) as transaction:
-            transaction.add_ticket(challenge, "radius", f"{sid} {transaction_id} {username.casefold()}", self.now + CHALLENGE_LIFE)
+            transaction.add_ticket(challenge, "radius", str(about), self.now + CHALLENGE_LIFE)
         return challenge
 
     def _radius_second(self, username: str, code: str, state: str, source: str) -> str:
-        held, locked = [], False
+        name = digest(username.casefold())
         with self.store.transaction(lasting=False) as transaction:
-            waits = transaction.waits_until(f"source:{source}") > self.now
-            about = None if waits else transaction.spend_ticket(state, "radius", self.now)
-            sid, asked, name = (about or "  ").split(" ", 2)
-            if sid:
-                locked = transaction.waits_until(f"account:{sid}") > self.now
-                held = transaction.held(sid)
+            waits = transaction.waits_until(_network(source)) > self.now
+            about = _Challenge.read(None if waits else transaction.spend_ticket(state, "radius", self.now))
+            sid = about.sid or _nobody(name)
+            locked = transaction.waits_until(f"account:{sid}") > self.now
+            held = transaction.held(sid)
         if waits:
             raise self._throttled(source)
-        account = self.directory.by_sid(sid) if sid and name == username.casefold() else None
+        # what follows is done for everybody, the password wrong or the account unknown: how long it takes must not tell
+        found = self.directory.by_sid(sid)
+        fitting = self._fitting(held, "radius", code)
+        account = found if about.right and about.name == name else None
         usable = account if account and account.usable and not locked else None
-        device, backend = self._radius_code(held if usable else [], code) if not asked else None, ""
+        device, backend = self._first_accepted(fitting) if usable and not about.asked else None, ""
         if device is None and self.rules.backend_radius:
-            verdict = self._backend_says(usable, code, asked)
+            verdict = self._backend_says(usable, code, about.asked)
             if verdict.transaction:
-                return self._challenge(sid, verdict.transaction, username)
+                return self._challenge(replace(about, asked=verdict.transaction))
             device, backend = ("", "privacyidea") if verdict.accepted else (None, "")
         if usable is None or device is None:
             self._failure(account, source, "radius-code")
@@ -585,9 +613,9 @@ class Service:
             self.backend.pretend()
         return factors.Verdict()
 
-    def _radius_code(self, held: Sequence[Held], code: str) -> str | None:
+    def _first_accepted(self, fitting: Sequence[tuple[Device, int]]) -> str | None:
         """The device whose code it is, accepted now."""
-        for device, counter in self._fitting(held, "radius", code):
+        for device, counter in fitting:
             if self._try(partial(self._accept_login, device, counter)):
                 return device.id
         return None
@@ -601,7 +629,7 @@ class Service:
     def _fitting(self, held: Sequence[Held], channel: str, code: str) -> list[tuple[Device, int]]:
         """Of an account's devices those whose code this is now, and its counter; who has none costs the time of one."""
         if not held:
-            self._dummy.find(channel, code, codes.Window().counters(codes.counter_at(self.now)))
+            self._nobodys_seed().find(channel, code, codes.Window().counters(codes.counter_at(self.now)))
         fitting = []
         for device, sealed in held:
             counters = codes.Window(drift=device.drift).counters(codes.counter_at(self.now))
@@ -633,11 +661,11 @@ class Service:
 
     # ---- what all of them need
 
-    def _try(self, work: Callable[[Transaction], Done]) -> Done:
+    def _try(self, work: Callable[[Transaction], Done], *, lasting: bool = True) -> Done:
         """A transaction; once more where another request was faster."""
         for _attempt in range(_TRIES):
             try:
-                with self.store.transaction() as transaction:
+                with self.store.transaction(lasting=lasting) as transaction:
                     return work(transaction)
             except Conflict:
                 continue
@@ -676,13 +704,20 @@ class Service:
     def _open(self, device: str, sealed: str, kid: str) -> codes.Seed:
         return codes.Seed(messages.unseal(sealed, device, self.keyring.storage_key(kid)))
 
+    def _nobodys_seed(self) -> codes.Seed:
+        """Unsealed as any other, for who has none."""
+        kid, public = self.keyring.storage
+        if self._nobodys[1] != kid:
+            self._nobodys = messages.seal(codes.new_seed(), _NOBODY, public, kid), kid
+        return self._open(_NOBODY, *self._nobodys)
+
     def _locked(self, account: Account) -> bool:
         with self.store.transaction(reading=True) as transaction:
             return transaction.waits_until(f"account:{account.sid}") > self.now
 
     def _failure(self, account: Account | None, source: str, what: str) -> None:
         rules = self.rules
-        limits = {f"source:{source}": rules.source_failures}
+        limits = {_network(source): rules.source_failures}
         if account is not None:
             limits[f"account:{account.sid}"] = rules.account_failures
 
@@ -690,7 +725,8 @@ class Service:
             for who, limit in sorted(limits.items()):
                 transaction.failed(who, self.now, limit, rules.locked_for, rules.failures_within)
 
-        self._try(count)
+        # not lasting: who waits for the disk would tell by it that the password was wrong
+        self._try(count, lasting=False)
         self.audit.write(f"{what}-refused", account=account.sid if account else "", source=source)
 
 
@@ -700,6 +736,22 @@ def _state(check: Callable[[], object]) -> str:
     except Refused as refused:
         return refused.detail
     return "ok"
+
+
+def _network(source: str) -> str:
+    """Whose failures are counted together: an address, of IPv6 the 64 bits that one customer has at least."""
+    try:
+        address = ip_address(source.partition("%")[0])
+    except ValueError:
+        return f"source:{source}"
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address
+    return f"source:{ip_network((address, 64), strict=False) if isinstance(address, IPv6Address) else address}"
+
+
+def _nobody(name: str) -> str:
+    """The SID of no account, the same each time for a name (its hash)."""
+    return f"S-1-5-21-0-0-0-{int(name[:7], 16)}"
 
 
 def _der(key: keys.PublicKey) -> bytes:

@@ -164,9 +164,10 @@ class Api:
         if not self.fronts.radius or not _bearer(request, self.fronts.radius):
             return PlainTextResponse("", 403)
         body = await _body(request, "username", "password", "state", "source", "nas")
-        words = [_radius_text(str(body.get(name) or "")) for name in ("username", "password", "state", "source")]
+        username, password, state = (_radius_text(_given(body, name)) for name in ("username", "password", "state"))
+        source = incoming.address(_given(body, "source"))
         try:
-            challenge = await run_in_threadpool(self.service.radius, words[0], words[1], _state(words[2]), words[3])
+            challenge = await run_in_threadpool(self.service.radius, username, password, _state(state), source)
         except Refused as refused:
             if refused.code == "unavailable":
                 raise
@@ -257,10 +258,9 @@ def _problem(refused: Refused, negotiate: bool) -> Response:
 
 async def _body(request: Request, *known: str) -> dict[str, Any]:
     """A JSON object with these members at most, of at most 64 KiB, that comes within ten seconds."""
-    try:
-        found = json.loads(await incoming.content(request))
-    except (ValueError, RecursionError) as error:
-        raise Refused("malformed", "the request is no JSON") from error
+    if "origin" in request.headers:  # which browsers send, and who signs in by a ticket should not be made to ask by any page
+        raise Refused("not-allowed", "no page of a browser asks this")
+    found = messages.parsed(await incoming.content(request))
     if not isinstance(found, dict) or set(found) - set(known):
         raise Refused("malformed", f"the request has members beside {', '.join(known)}")
     return found
@@ -268,6 +268,11 @@ async def _body(request: Request, *known: str) -> dict[str, Any]:
 
 def _text(body: Mapping[str, Any], name: str) -> str:
     return messages.string(body, name, "malformed")
+
+
+def _given(body: Mapping[str, Any], name: str) -> str:
+    """What may be left out."""
+    return "" if body.get(name) is None else _text(body, name)
 
 
 def _bearer(request: Request, secret: str) -> bool:
