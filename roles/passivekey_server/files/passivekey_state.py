@@ -118,8 +118,8 @@ def stale(options: dict[str, Any], systemd: bool) -> list[str]:
 
 
 def passphrase(options: dict[str, Any]) -> str:
-    """`none` (to be made, or taken over), `other` than the one that is given, `lost`, or `there`. What systemd has encrypted, or a token has,
-    cannot be compared here."""
+    """`none` (to be made, or taken over), `other` than the one that is given, `lost`, or `there`. What systemd has encrypted, or a token
+    has, cannot be compared here."""
     if not options["passphrase"]:
         return "there"
     path, given = Path(options["passphrase"]), options["passphrase_given"]

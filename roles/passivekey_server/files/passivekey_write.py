@@ -2,8 +2,8 @@
 """Make folders and files that hold secrets, each in place at once and never readable by others in between. Prints nothing of them.
 
 `folders` and `files` have path, owner, group, mode; a file its content, in base64. `made` is a secret that is made here unless it is
-there, and the file of a front end that has it too (`for`, `form`). `passphrase` is where that of the server's keys is to be, made where none
-is given and there are no keys yet.
+there, and the file of a front end that has it too (`for`, `form`). `passphrase` is where that of the server's keys is to be, made where
+none is given and there are no keys yet.
 """
 
 from __future__ import annotations
