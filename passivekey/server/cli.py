@@ -105,6 +105,8 @@ def revoke(given: settings.Settings, arguments: argparse.Namespace) -> int:
     """Revoke a device, or all of an account."""
     service = opened(given)
     chosen = [arguments.device] if arguments.device else _devices_of(service, arguments.user)
+    if not chosen:
+        print(f"{arguments.user}: there is no device to revoke")
     for each in chosen:
         done = service.revoke(each, arguments.reason, by="command line")
         print(f"{each}  {'revoked' if done else 'was revoked already'}")
