@@ -226,7 +226,7 @@ class Service:
         account = self.directory.by_name(username)
         right = self.directory.password_is(username, password)
         if not right or account is None or not account.usable or self._locked(account):
-            self._failure(account, source, what)
+            self._failure(account, source, what, username)
             raise Refused("unauthenticated", "wrong name or password")
         return account
 
@@ -563,7 +563,7 @@ class Service:
         locked = account is not None and self._locked(account)
         right = right and account is not None and account.usable and not locked
         if not right:
-            self._failure(account, source, "radius-password")
+            self._failure(account, source, "radius-password", username)
             if self.rules.refuse_wrong_password_at_once:
                 raise Refused("unauthenticated", "wrong name or password")
         return self._challenge(_Challenge(account.sid if account else "", right, "", digest(username.casefold())))
@@ -597,7 +597,7 @@ class Service:
                 return self._challenge(replace(about, asked=verdict.transaction))
             device, backend = ("", "privacyidea") if verdict.accepted else (None, "")
         if usable is None or device is None:
-            self._failure(account, source, "radius-code")
+            self._failure(account, source, "radius-code", username)
             raise Refused("unauthenticated", "the code is not good")
         if backend:
             with self.store.transaction() as transaction:
@@ -715,11 +715,14 @@ class Service:
         with self.store.transaction(reading=True) as transaction:
             return transaction.waits_until(f"account:{account.sid}") > self.now
 
-    def _failure(self, account: Account | None, source: str, what: str) -> None:
+    def _failure(self, account: Account | None, source: str, what: str, username: str = "") -> None:
+        """Of nobody as much is written down as of somebody, for it takes its time, but nobody ever waits."""
         rules = self.rules
         limits = {_network(source): rules.source_failures}
         if account is not None:
             limits[f"account:{account.sid}"] = rules.account_failures
+        else:
+            limits[f"nobody:{_nobody(digest(username.casefold()))}"] = 2**31
 
         def count(transaction: Transaction) -> None:
             for who, limit in sorted(limits.items()):

@@ -17,6 +17,7 @@ from passivekey.protocol import codes, messages
 from passivekey.protocol.errors import Refused
 from passivekey.server.ldap import Connecting, LdapDirectory
 from passivekey.server.service import Service
+from passivekey.server.store import Transaction
 from passivekey.server.web import COOKIE, Fronts, application
 
 SITE = "intranet.corp.example"
@@ -202,6 +203,7 @@ def worked(service, directory, monkeypatch, client, name, password):
     with monkeypatch.context():
         count(directory, "by_sid")
         count(service, "_open")
+        count(Transaction, "failed")
         assert radius(client, username=name, password="000000", state=state).status_code == 401
     monkeypatch.undo()
     return done
@@ -212,7 +214,7 @@ def test_the_second_step_does_the_same_whatever_the_password_was(service, direct
     known = {password: worked(service, directory, monkeypatch, client, "alice@corp.example", password) for password in ("pass", "wrong")}
     nobody = worked(service, directory, monkeypatch, client, "nobody@corp.example", "pass")
     without = worked(service, directory, monkeypatch, client, bob.name, "pass")
-    assert known["pass"] == known["wrong"] == nobody == without == {"by_sid": 1, "_open": 1}
+    assert known["pass"] == known["wrong"] == nobody == without == {"by_sid": 1, "_open": 1, "failed": 2}
 
 
 def test_a_wrong_password_is_counted_once_and_spends_no_code(service, client, pc, alice):
