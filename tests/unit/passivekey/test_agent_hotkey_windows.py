@@ -235,6 +235,14 @@ def test_a_key_goes_with_its_shift_and_its_scan_code():
     assert windows.sent == [[(SHIFT, 0x2A, 0), (0x31, 2, 0), (0x31, 2, 2), (SHIFT, 0x2A, 2)], [(0x0D, 0x1C, 0), (0x0D, 0x1C, 2)]]
 
 
+def test_a_key_goes_with_alt_gr_where_the_layout_wants_it():
+    windows = Windows()
+    windows.VkKeyScanExW.work = lambda character, layout: ord(character) | 0x600
+    pressed(windows)[0].type("1")
+    keys = [(key, flags) for key, _scan, flags in windows.sent[0]]
+    assert keys == [(CONTROL, 0), (MENU, 0), (0x31, 0), (0x31, 2), (MENU, 2), (CONTROL, 2)]
+
+
 def test_modifiers_that_are_held_on_are_released():
     windows = Windows()
     taken, said = pressed(windows)
