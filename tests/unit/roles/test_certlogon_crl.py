@@ -116,7 +116,8 @@ def test_a_crl_is_taken_and_then_left_alone(place: Place, ca: Authority, der: bo
     assert oct(place.file(ca).stat().st_mode)[-3:] == "644"
     before = place.file(ca).stat()
     assert place.run()[1][0]["changed"] is False
-    assert place.file(ca).stat() == before
+    after = place.file(ca).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_a_check_writes_nothing(place: Place, ca: Authority) -> None:
@@ -311,6 +312,61 @@ def test_a_full_disk_leaves_the_old_one(place: Place, ca: Authority, monkeypatch
 
 
 @pytest.fixture
+def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """A CRL that openssl takes for ever to read, as it does on a busy host with one of many megabytes."""
+    begins, program = b"SLOW", tmp_path / "bin/openssl"
+    program.parent.mkdir()
+    program.write_text(
+        f"#!{sys.executable}\nimport subprocess, sys, time\ndata = sys.stdin.buffer.read()\n"
+        f"time.sleep(30 if data.startswith({begins!r}) else 0)\n"
+        f"sys.exit(subprocess.run([{shutil.which('openssl')!r}, *sys.argv[1:]], input=data).returncode)\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    monkeypatch.setattr(script, "PATIENCE", 3)
+    return begins
+
+
+def test_what_takes_too_long_to_read_does_not_keep_the_others_from_being_used(
+    place: Place, ca: Authority, slow: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.offer(slow, ca.crl(2))
+    assert place.run()[0] == 0
+    assert place.number(ca) == 2
+    assert f"{place.sources}/0.crl: openssl was not done" in capsys.readouterr().err
+
+
+def test_what_is_in_place_does_not_give_way_for_a_busy_host(place: Place, ca: Authority, slow: bytes) -> None:
+    place.file(ca).write_bytes(slow + ca.crl(9))
+    place.offer(ca.crl(1))
+    with pytest.raises(OSError, match="was not done"):
+        place.run()
+    assert place.file(ca).read_bytes().startswith(slow)
+
+
+def test_a_file_longer_than_a_crl_may_be_is_said_to_be(
+    place: Place, ca: Authority, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ca.crl(3, der=True)
+    place.offer(whole)
+    monkeypatch.setattr(script, "LIMIT", len(whole) - 1)
+    assert place.run()[0] == 2
+    assert "the file is too long for a CRL" in capsys.readouterr().err
+    monkeypatch.setattr(script, "LIMIT", len(whole))
+    assert place.run()[0] == 0
+
+
+def test_a_certificate_with_an_umlaut_in_an_old_encoding_beside_it_is_read(place: Place, tmp_path: Path) -> None:
+    source = tmp_path / "elsewhere.crl"
+    issuer = Authority("Corp CA", url=source.as_uri())
+    source.write_bytes(issuer.crl(4))
+    certificate = tmp_path / "kdc.pem"
+    certificate.write_bytes("# Zertifikat für den KDC\n".encode("latin-1") + issuer.pem.encode())
+    place.authorities = (issuer,)
+    assert place.run(certificates=[str(certificate)])[0] == 0
+
+
+@pytest.fixture
 def command(tmp_path: Path) -> Iterator[Any]:
     def call(text: str) -> subprocess.CompletedProcess[str]:
         configuration = tmp_path / "crl.json"
@@ -318,6 +374,13 @@ def command(tmp_path: Path) -> Iterator[Any]:
         return subprocess.run([sys.executable, SCRIPT, str(configuration)], capture_output=True, text=True, check=False)
 
     yield call
+
+
+def test_a_folder_that_cannot_be_made_is_named(command: Any, tmp_path: Path, ca: Authority) -> None:
+    (tmp_path / "file").write_text("")
+    done = command(json.dumps({"folder": str(tmp_path / "file/crl"), "authorities": [ca.entry]}))
+    assert done.returncode == 2
+    assert "Not a directory" in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"folder": 1}', '{"folder": "/x", "authorities": 1}'])
