@@ -192,6 +192,7 @@ IN_TASKS = {
     "certlogon_enrollment_password": "request.yml",
     "certlogon_enrollment_auth": "request.yml",
     "certlogon_enrollment_ca_path": "request.yml",
+    "certlogon_enrollment_retry_denied": "../vars/main.yml",
     "passivekey_server_supervisor": "../vars/main.yml",
     "passivekey_server_python": "read_again.yml",
     "passivekey_server_prove": "main.yml",
