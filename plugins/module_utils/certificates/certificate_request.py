@@ -301,8 +301,8 @@ def _short_lived(found: Situation) -> Iterator[str]:
 
 def _again(decision: Decision) -> str:
     return (
-        f"{decision.reason}. It is not asked again; mend the cause and set retry_denied=true (in roles certlogon_enrollment_retry_denied, of cards "
-        "certlogon_card_retry_denied), or change the request"
+        f"{decision.reason}. It is not asked again; mend the cause and set retry_denied=true (in roles certlogon_enrollment_retry_denied, "
+        "of cards certlogon_card_retry_denied), or change the request"
     )
 
 
