@@ -639,7 +639,9 @@ class Service:
         return fitting
 
     def _accept(self, device: Device, counter: int, channel: str, transaction: Transaction) -> bool:
-        done = not self._forgotten(transaction, counter) and transaction.accept(device.id, channel, counter)
+        """Whether it is. Who has to wait by now does, for many guesses at once are judged before the first is counted."""
+        waits = transaction.waits_until(f"account:{device.sid}") > self.now
+        done = not waits and not self._forgotten(transaction, counter) and transaction.accept(device.id, channel, counter)
         if done:
             transaction.saw(device.id, self.now, _drift(counter, self.now))
         return done

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import resource
 import socket
 import tempfile
 import threading
@@ -15,6 +17,7 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.supervisors import Multiprocess
 
 from passivekey.errors import ConfigurationError
@@ -28,8 +31,41 @@ from passivekey.server.spnego import Acceptor
 from passivekey.server.web import Fronts, application
 
 _SETTINGS = "PASSIVEKEY_SETTINGS"
+HEAD_WITHIN = 20.0
+"""Seconds in which the head of a request has come, from the connection or its first octet on."""
+
 _CLEANING = 3600
 """Seconds between two times that what is over is forgotten."""
+
+
+class Impatient(H11Protocol):
+    """uvicorn waits for the head of a request as long as a client likes, who so could hold all connections that there are."""
+
+    _waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is None or self.cycle.response_complete:
+            self._wait()
+        else:
+            self._wait_no_more()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait_no_more()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        if self._waiting is None:
+            self._waiting = self.loop.call_later(HEAD_WITHIN, self.transport.abort)
+
+    def _wait_no_more(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
 
 
 def run(given: settings.Settings, path: Path, workers: int, factory: str = "passivekey.server.serving:create") -> None:
@@ -41,6 +77,8 @@ def run(given: settings.Settings, path: Path, workers: int, factory: str = "pass
             raise ConfigurationError(f"tls: {file} is missing")
     opened(given)  # what is wrong is said here, once, and not by each worker
     os.environ[_SETTINGS] = str(path)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection each; 1024 is what most systems begin with
     config = configured(given, factory, workers)
     listening = _listen(given.address, given.port)
     with tempfile.TemporaryDirectory(prefix="passivekey-metrics-") as counts:
@@ -66,7 +104,7 @@ def configured(given: settings.Settings, factory: str | Callable[[], Starlette],
         timeout_keep_alive=30,
         # proxies keep connections open, and TLS would wait for them to say goodbye
         timeout_graceful_shutdown=3,
-        http="h11",
+        http=Impatient,
         # a ticket of somebody in many groups is a long header; 16 KiB are what h11 would take
         h11_max_incomplete_event_size=messages.LONGEST,
     )

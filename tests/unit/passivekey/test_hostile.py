@@ -265,6 +265,27 @@ def test_failures_are_counted_by_network(service, directory, sources, throttled)
     assert (refused.value.code == "throttled") is throttled
 
 
+def test_of_many_guesses_at_once_no_more_count_than_one_after_the_other(service, client, pc, alice, monkeypatch):
+    """All are judged before the first is counted: the right one is too late then, and is not spent."""
+    code, state = pc.code(), radius(client, username=alice.name, password="pass").json()["reply:State"]
+    fitting = service._fitting
+
+    def late(*given):
+        found = fitting(*given)
+        with service.store.transaction() as transaction:
+            for _guess in range(service.rules.account_failures):
+                transaction.failed(f"account:{alice.sid}", service.now, service.rules.account_failures, 900, 900)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service, "_fitting", late)
+        assert radius(client, username=alice.name, password=code, state=state).status_code == 401
+    with service.store.transaction() as transaction:
+        assert transaction.last_accepted(pc.device, "radius") == -1
+        transaction.forgive(f"account:{alice.sid}")
+    assert login(client, alice.name, "pass", code) == 200
+
+
 @pytest.mark.parametrize("source", ["\0", "10.0.0.1\0", "x" * 5000, "é\n10.0.0.1", "\u202e1.2.3.4"])
 def test_addresses_that_are_none_are_counted_too(service, client, source):
     """What a database does not take is cut before, so that nobody's failures go uncounted."""

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Clients that take their time, against the server as it runs: uvicorn on a port of this machine."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+import time
+from contextlib import suppress
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("starlette", reason="Starlette is not installed")
+pytest.importorskip("uvicorn", reason="uvicorn is not installed")
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from passivekey.server import serving
+
+WITHIN = 0.6
+
+
+@pytest.fixture
+def port(monkeypatch):
+    monkeypatch.setattr(serving, "HEAD_WITHIN", WITHIN)
+
+    async def answer(request):
+        return PlainTextResponse(f"{len(await request.body())}")
+
+    given = SimpleNamespace(address="127.0.0.1", port=0, certificate=None, certificate_key=None, proxies=())
+    server = uvicorn.Server(serving.configured(given, lambda: Starlette(routes=[Route("/", answer, methods=["GET", "POST"])])))
+    listening = serving._listen("127.0.0.1", 0)
+    thread = threading.Thread(target=server.run, args=([listening],))
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield listening.getsockname()[1]
+    server.should_exit = True
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def connected(port, sent=b""):
+    found = socket.create_connection(("127.0.0.1", port), 5)
+    found.settimeout(5)
+    found.sendall(sent)
+    return found
+
+
+def closed_after(connection):
+    """Seconds until the server has ended it."""
+    begun = time.monotonic()
+    with suppress(ConnectionResetError):
+        assert connection.recv(1) == b""
+    return time.monotonic() - begun
+
+
+def test_heads_that_do_not_come_to_their_end(port):
+    """One that says nothing, one that stops in the middle, one that goes on for ever."""
+    silent, half = connected(port), connected(port, b"GET / HTTP/1.1\r\nHost: x\r\nX-A: ")
+    assert closed_after(silent) < 2 * WITHIN and closed_after(half) < 2 * WITHIN
+    endless, begun = connected(port, b"GET / HTTP/1.1\r\n"), time.monotonic()
+    with pytest.raises(OSError):
+        while time.monotonic() - begun < 5:
+            endless.sendall(b"X-A: b\r\n")
+            time.sleep(0.05)
+    assert time.monotonic() - begun < 3 * WITHIN
+
+
+def test_requests_that_come_in_time_go_on(port):
+    """Also one that is asked on a connection that was idle for longer, and a body that comes later."""
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    for _request in range(2):
+        client.request("GET", "/")
+        assert client.getresponse().read() == b"0"
+        time.sleep(1.5 * WITHIN)
+    late = connected(port, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nConnection: close\r\n\r\n")
+    time.sleep(1.5 * WITHIN)
+    late.sendall(b"abc")
+    assert late.makefile("rb").read().endswith(b"\r\n\r\n3")
+
+
+def test_the_second_request_of_a_connection_has_to_come_as_well(port):
+    slow = connected(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    found = b""
+    while not found.endswith(b"\r\n\r\n0"):
+        found += slow.recv(4096)
+    time.sleep(0.1)
+    slow.sendall(b"GET / HT")
+    assert closed_after(slow) < 2 * WITHIN
