@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 name: drift
 short_description: Writes what a run in check mode would change as findings
 author: certlogon contributors (@certlogon)
-version_added: 0.4.0
+version_added: 0.1.0
 description:
   - Notes every object that a task in check mode would change, with its difference, and every host and task that could not be judged, and
     writes them as one JSON file when the run ends.

@@ -16,7 +16,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.errors import UserE
 DOCUMENTATION = r"""
 name: connect_secure_xml
 author: certlogon contributors
-version_added: 0.2.0
+version_added: 0.1.0
 short_description: One XML import file of several for a Connect Secure appliance
 description:
   - Puts the files together that M(certlogon.core.connect_secure_auth_servers), M(certlogon.core.connect_secure_realms) and

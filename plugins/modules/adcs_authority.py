@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: adcs_authority
 short_description: Install and configure a Windows certification authority (AD CS)
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Brings the certification authority of a Windows host into the state that O(config) names, from the role service to the restrictions of
     its officers. Installs it where there is none, takes up an installation that died, and changes the settings of the one that is there.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: adcs_crl
 short_description: Publish the CRLs of a Windows certification authority, and see that clients find them
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Publishes base and delta CRLs of a CA when they have to be, reports number, dates and places of each, and fetches each from every
     address that certificates (CDP) and CRLs (freshest CRL) name, as a client would. HTTP addresses are fetched from the control node, LDAP

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: adcs_revocation
 short_description: Revoke certificates of a Windows certification authority, hold and release them
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Revokes certificates by serial number, by the certificate itself, or all valid ones of an account; puts them on hold and releases them.
   - Publishes the CRLs afterwards, once, and reads back that they say so. A certificate that was revoked by a run that was interrupted

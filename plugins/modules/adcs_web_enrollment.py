@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: adcs_web_enrollment
 short_description: Configure the web enrollment of a Windows certification authority
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Brings AD CS web enrollment (C(/certsrv)) of a CA host into the state that O(config) names. That is the role service, its configuration,
     an HTTPS binding with a certificate of the CA itself, and the settings of IIS against relayed sign-ins

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: certificate_info
 short_description: Read and judge certificates wherever they are
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Reads certificates from files, PFX, PKCS#11 tokens and TLS servers (LDAPS of a domain controller included), tells what they say, how
     long they last, whether their chain leads to a trusted root, and what their CRL says.

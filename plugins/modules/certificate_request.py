@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: certificate_request
 short_description: Request, renew and verify certificates
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Keeps certificates in files valid. It makes the key and the request, submits it to AD CS by its web enrolment, fetches the certificate,
     verifies it, and writes certificate, chain and PFX.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: compliance_appliance
 short_description: Look at a Connect Secure appliance for a compliance report
-version_added: 0.4.0
+version_added: 0.1.0
 description:
   - Reads what lets people in to an appliance (device certificates, trusted client CAs and the CRLs in use, authentication servers, realms,
     sign-in policies) and what its users' port shows, and leaves it in a file for M(certlogon.core.compliance_report) to judge.

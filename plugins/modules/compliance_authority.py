@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: compliance_authority
 short_description: Look at a Windows certification authority for a compliance report
-version_added: 0.5.0
+version_added: 0.1.0
 description:
   - Reads the settings, rights, certificates, CRLs and web services of a certification authority (AD CS) on its host, and keeps them in one
     file, from which M(certlogon.core.compliance_report) judges.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: compliance_crls
 short_description: Look at every CRL that certificates in use name, for a compliance report
-version_added: 0.4.0
+version_added: 0.1.0
 description:
   - Reads the observations that the other modules of the run have left in O(folder), fetches each CRL distribution point (CDP) of each
     certificate in use once, and leaves what is there in a file for M(certlogon.core.compliance_report) to judge. Delta CRLs that the CRLs

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: compliance_domain
 short_description: Look at a domain for a compliance report
-version_added: 0.5.0
+version_added: 0.1.0
 description:
   - Reads what a domain's directory and SYSVOL say of certificate logon, and leaves it in a file for M(certlogon.core.compliance_report)
     to judge.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: compliance_domain_controller
 short_description: Look at a domain controller for a compliance report
-version_added: 0.5.0
+version_added: 0.1.0
 description:
   - Looks at LDAPS, StartTLS, the directory's root and the KDC of a domain controller from the control node, as any client would, and keeps
     what it sees in one file, from which M(certlogon.core.compliance_report) judges.

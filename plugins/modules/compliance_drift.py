@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: compliance_drift
 short_description: Find out what a run of the site's playbook would change
-version_added: 0.4.0
+version_added: 0.1.0
 description:
   - Runs a playbook in check mode, with the inventory, the limit, the vault passwords and the extra variables of the run that this task is
     in, and leaves what it would change in a file for M(certlogon.core.compliance_report) to judge.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: compliance_ocserv
 short_description: Look at a VPN gateway with ocserv for a compliance report
-version_added: 0.4.0
+version_added: 0.1.0
 description:
   - Reads what lets people in to a gateway that role P(certlogon.core.ocserv_gateway#role) has made (certificate, trusted CAs, CRLs, gate,
     timer, sessions) and what its port shows, and leaves it in a file for M(certlogon.core.compliance_report) to judge.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: compliance_passivekey
 short_description: Look at a PassiveKey server for a compliance report
-version_added: 0.4.0
+version_added: 0.1.0
 description:
   - Reads what a server that role P(certlogon.core.passivekey_server#role) has made rests on (settings, owners and modes of secrets, ages of
     keys, its CA and CRL, keytab, FreeRADIUS, nginx, backups, audit log) and what its port shows, and leaves it in a file for

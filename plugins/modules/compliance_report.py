@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: compliance_report
 short_description: Judge what was looked at, and report it
-version_added: 0.5.0
+version_added: 0.1.0
 description:
   - Judges the observations that C(compliance_domain), C(compliance_authority) and the others have left in a folder, by the catalogue of
     controls in C(docs/compliance.md), and writes the report for people and machines.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: connect_secure_appliance
 short_description: Manage all that lets people in to a Connect Secure appliance, in one task
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Does in one task what M(certlogon.core.connect_secure_device_certificate), M(certlogon.core.connect_secure_trusted_client_cas),
     M(certlogon.core.connect_secure_auth_servers), M(certlogon.core.connect_secure_realms) and

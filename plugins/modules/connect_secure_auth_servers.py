@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: connect_secure_auth_servers
 short_description: Manage authentication servers of a Connect Secure appliance
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Manages certificate servers with the template that makes user names of certificates, RADIUS servers with the rules for their challenges,
     and LDAP servers. Servers of other types are left alone; M(certlogon.core.connect_secure_config) writes them.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: connect_secure_config
 short_description: Read and write any node of a Connect Secure appliance's configuration
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Sets members of any node below C(/api/v1/configuration), for settings that no other module knows, or whose names on this appliance
     differ from those that the modules use.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: connect_secure_device_certificate
 short_description: Have and renew the device certificates of a Connect Secure appliance
-version_added: 0.3.0
+version_added: 0.1.0
 description:
   - Has key and request made on an Ivanti Connect Secure appliance, has the request signed by AD CS (or by any other authority, to which a
     person carries it), imports the certificate, binds it to ports, and removes the old one once the new one was seen on the port. Or

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: connect_secure_info
 short_description: Read what a Connect Secure appliance is and holds, and hold the table of its interface against it
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Returns version and generation of the appliance. On request its sessions of users, its configuration below given paths, and how each
     line of the table of its interface (C(plugins/module_utils/connect_secure/resources.yml) with O(table) over it) fits this appliance.

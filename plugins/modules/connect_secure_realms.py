@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: connect_secure_realms
 short_description: Manage authentication realms of users and administrators on a Connect Secure appliance
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Manages which servers a realm asks, which certificates it wants, and the ordered rules that give roles.
   - Servers and roles that are not there are refused before anything is written, and so is a certificate server as the secondary one, which

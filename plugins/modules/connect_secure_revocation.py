@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: connect_secure_revocation
 short_description: Have a Connect Secure appliance refuse revoked certificates now
-version_added: 0.3.0
+version_added: 0.1.0
 description:
   - Has an Ivanti Connect Secure appliance fetch the CRLs of its trusted client CAs, whatever their download frequency, and ends users'
     sessions. A session that is open when its certificate is revoked stays open otherwise.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: connect_secure_sign_in_policies
 short_description: Manage sign-in policies of a Connect Secure appliance, and their order
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Manages which URLs offer which realms, whether they may be used, and the order in which the appliance tries them. The first that fits
     serves a visitor, so that one with a wildcard hides those after it; what nobody gets to is warned about.

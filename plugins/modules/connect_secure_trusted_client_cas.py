@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: connect_secure_trusted_client_cas
 short_description: Manage the trusted client CAs of a Connect Secure appliance, and how it learns what they revoked
-version_added: 0.3.0
+version_added: 0.1.0
 description:
   - Imports the CAs whose users an Ivanti Connect Secure appliance lets in by certificate, and sets how it checks whether a certificate was
     revoked.

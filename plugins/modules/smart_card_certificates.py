@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: smart_card_certificates
 short_description: Manage the certificates on a smart card
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Puts certificates and their chain beside the keys of a smart card or another PKCS#11 token, imports keys with their certificates from
     PKCS#12 files (C(.pfx), C(.p12)), lists what is on a card, and removes it.
