@@ -337,3 +337,20 @@ def test_names() -> None:
         words = {match[0] for match in re.finditer(rf"(?<!\w){OURS.pattern}(?!\w|\.py)", text)}
         unknown += [f"{page.name}: {word}" for word in sorted(words) if word not in names | FACTS and word not in variables()]
     assert unknown == [], "\n".join(unknown)
+
+
+def test_nothing_came_with_a_later_version() -> None:
+    """Nobody has a version that is newer than galaxy.yml's; wheels in examples are of that version."""
+    version = yaml.safe_load((ROOT / "galaxy.yml").read_text(encoding="utf-8"))["version"]
+    for path in ROOT.glob("plugins/*/*.py"):
+        for added in re.findall(r"version_added: *[\"']?([0-9.]+)", path.read_text(encoding="utf-8")):
+            assert [*map(int, added.split("."))] <= [*map(int, version.split("."))], path
+    shown = "".join(
+        path.read_text(encoding="utf-8") for path in (*PAGES, *ROOT.glob("docs/ci/*.yml"), *ROOT.glob("inventories/example/**/*.yml"))
+    )
+    assert set(re.findall(r"certlogon-([0-9.]+)-py3", shown)) == {version}
+
+
+def test_the_readme_names_every_role() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [role for role in entry_points() if f"](roles/{role}/README.md)" not in readme] == []
