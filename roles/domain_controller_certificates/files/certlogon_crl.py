@@ -39,6 +39,7 @@ from typing import IO, Any
 LIMIT = 64 << 20  # bytes of a CRL
 TIMEOUT = 20  # seconds without a byte
 DEADLINE = 300  # seconds for the whole of it: whoever sends a byte now and then must not keep everything else from being done
+PATIENCE = 60  # seconds for openssl to read one of them
 PARTS = 100  # CRLs in one file
 CONFIGURATION = "/etc/samba/certlogon/crl.json"
 PROGRAM = "certlogon-crl"  # what messages begin with
@@ -56,10 +57,20 @@ def log(message: str) -> None:
 
 def openssl(*arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
     try:
-        done = subprocess.run(["openssl", *arguments], input=stdin, capture_output=True, check=False, timeout=60)
+        done = subprocess.run(["openssl", *arguments], input=stdin, capture_output=True, check=False, timeout=PATIENCE)
     except FileNotFoundError:
         raise SystemExit(f"{PROGRAM}: the program openssl is missing; install the package openssl") from None
+    except subprocess.TimeoutExpired:
+        raise OSError(f"openssl was not done with it after {PATIENCE} s") from None
     return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+
+
+def openssl_crl(data: bytes, *arguments: str) -> tuple[int, str, str]:
+    """From a file: openssl reads PEM from its standard input byte by byte, far too slow for CRLs of many megabytes."""
+    with tempfile.NamedTemporaryFile() as given:
+        given.write(data)
+        given.flush()
+        return openssl("crl", "-in", given.name, *arguments)
 
 
 # ---- a CRL
@@ -67,11 +78,11 @@ def openssl(*arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
 
 def read(data: bytes) -> Crl | None:
     """What a CRL (PEM or DER) says of itself; None if it is none. Of several in PEM only the first counts: see `split`."""
-    code, pem = openssl("crl", "-inform", "PEM" if b"-----BEGIN" in data else "DER", stdin=data)[:2]
+    code, pem = openssl_crl(data, "-inform", "PEM" if b"-----BEGIN" in data else "DER")[:2]
     if code:
         return None
-    code, text = openssl(
-        "crl", "-noout", "-issuer", "-nameopt", "RFC2253", "-lastupdate", "-nextupdate", "-dateopt", "iso_8601", "-text", stdin=pem.encode()
+    code, text = openssl_crl(
+        pem.encode(), "-noout", "-issuer", "-nameopt", "RFC2253", "-lastupdate", "-nextupdate", "-dateopt", "iso_8601", "-text"
     )[:2]
     this = re.search(r"^lastUpdate=(.+)$", text, re.MULTILINE)
     if code or not this:
@@ -103,7 +114,7 @@ def verified(crl: Crl, authority: str) -> bool:
     with tempfile.NamedTemporaryFile("w", suffix=".pem") as anchor:
         anchor.write(authority)
         anchor.flush()
-        code, out, err = openssl("crl", "-noout", "-verify", "-no-CApath", "-no-CAstore", "-CAfile", anchor.name, stdin=crl["pem"].encode())
+        code, out, err = openssl_crl(crl["pem"].encode(), "-noout", "-verify", "-no-CApath", "-no-CAstore", "-CAfile", anchor.name)
     return code == 0 and "verify OK" in out + err
 
 
@@ -141,7 +152,10 @@ def distribution_points(text: str) -> list[str]:
 def fetch(url: str) -> bytes:
     if url.startswith("file:"):
         with Path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path)).open("rb") as file:
-            return file.read(LIMIT)
+            data = file.read(LIMIT + 1)
+        if len(data) > LIMIT:
+            raise OSError("the file is too long for a CRL")
+        return data
     data, end = b"", time.monotonic() + DEADLINE
     with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:  # schemes are chosen by `candidates`
         while len(data) <= LIMIT and (part := answer.read1(1 << 20)):
@@ -175,7 +189,7 @@ def from_directory(smb_conf: str) -> list[tuple[str, bytes]]:
 def candidates(settings: dict[str, Any]) -> list[tuple[str, bytes]]:
     """Everything that could be a CRL, with where it is from. What cannot be fetched is logged; another place may have it."""
     texts = [one["pem"] for one in settings["authorities"]]
-    texts += [Path(path).read_text() for path in settings.get("certificates", []) if Path(path).exists()]
+    texts += [Path(path).read_text(errors="replace") for path in settings.get("certificates", []) if Path(path).exists()]
     urls = [*settings.get("sources", []), *(url for text in texts for url in distribution_points(text))]
     found: list[tuple[str, bytes]] = []
     for url in dict.fromkeys(urls):
@@ -257,11 +271,17 @@ def refresh(authority: dict[str, Any], found: list[tuple[str, Crl]], folder: Pat
 
 def run(settings: dict[str, Any], write: bool) -> tuple[int, list[dict[str, Any]]]:
     folder, now = Path(settings["folder"]), datetime.now(timezone.utc)
-    read_ones = [(url, read(data)) for url, data in candidates(settings)]
-    for url, crl in read_ones:
+    found: list[tuple[str, Crl]] = []
+    for url, data in candidates(settings):
+        try:
+            crl = read(data)
+        except OSError as error:
+            log(f"{url}: {error}")
+            continue
         if crl is None:
             log(f"{url}: what is there is not a CRL")
-    found = [(url, crl) for url, crl in read_ones if crl is not None]
+        else:
+            found.append((url, crl))
     results = [refresh(authority, found, folder, now, write) for authority in settings["authorities"]]
     code, warning = 0, timedelta(hours=settings.get("warn_hours", 24))
     for result in results:
@@ -290,17 +310,17 @@ def main() -> int:
     except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
         log(f"{arguments.configuration[:80]}: {error!r}")
         return 3
-    if arguments.check:
-        code, results = run(settings, write=False)
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        with own(folder / ".lock") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            try:
+    try:
+        if arguments.check:
+            code, results = run(settings, write=False)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            with own(folder / ".lock") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
                 code, results = run(settings, write=True)
-            except OSError as error:  # such as a full disk: the files in place are untouched
-                log(f"{folder}: {error}")
-                return 2
+    except OSError as error:  # such as a full disk: the files in place are untouched
+        log(f"{folder}: {error}")
+        return 2
     print(json.dumps({"code": code, "changed": any(result["changed"] for result in results), "crls": results}))
     return code
 

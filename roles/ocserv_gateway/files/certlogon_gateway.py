@@ -63,7 +63,7 @@ START_ONLY = re.compile(
 
 def serials(pem: str) -> set[str]:
     """The serial numbers on a CRL, in hexadecimal without leading zeros."""
-    shown = crls.openssl("crl", "-noout", "-text", stdin=pem.encode())[1]
+    shown = crls.openssl_crl(pem.encode(), "-noout", "-text")[1]
     return {normal(found) for found in re.findall(r"^\s+Serial Number: ([0-9A-Fa-f]+)", shown, re.MULTILINE)}
 
 

@@ -317,9 +317,9 @@ def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
     begins, program = b"SLOW", tmp_path / "bin/openssl"
     program.parent.mkdir()
     program.write_text(
-        f"#!{sys.executable}\nimport subprocess, sys, time\ndata = sys.stdin.buffer.read()\n"
-        f"time.sleep(30 if data.startswith({begins!r}) else 0)\n"
-        f"sys.exit(subprocess.run([{shutil.which('openssl')!r}, *sys.argv[1:]], input=data).returncode)\n"
+        f"#!{sys.executable}\nimport os, sys, time\ngiven = sys.argv[sys.argv.index('-in') + 1] if '-in' in sys.argv else os.devnull\n"
+        f"time.sleep(30 if open(given, 'rb').read().startswith({begins!r}) else 0)\n"
+        f"os.execv({shutil.which('openssl')!r}, ['openssl', *sys.argv[1:]])\n"
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
