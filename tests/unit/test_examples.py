@@ -326,6 +326,18 @@ def test_links() -> None:
     assert broken == []
 
 
+def test_files_that_are_named() -> None:
+    """In requirements.md the folder `tests` is left out, in pages on modules that of module_utils."""
+    missing = []
+    for page in PAGES:
+        for name in re.findall(
+            r"`((?:tests|unit|integration|plugins|lab|docs|roles|inventories|compliance)/[\w./*-]+)`", page.read_text(encoding="utf-8")
+        ):
+            if not any(True for folder in ("", "tests/", "plugins/module_utils/") for _ in ROOT.glob(f"{folder}{name.rstrip('/')}")):
+                missing.append(f"{page.name}: {name}")
+    assert missing == []
+
+
 def test_names() -> None:
     """Variables, modules, roles, playbooks and plugins that pages speak of."""
     names = {path.stem for pattern in ("plugins/*/*.py", "playbooks/*.yml") for path in ROOT.glob(pattern)} | set(entry_points())
