@@ -207,6 +207,22 @@ def candidates(settings: dict[str, Any]) -> list[tuple[str, bytes]]:
     return found
 
 
+def fetched(settings: dict[str, Any]) -> list[tuple[str, Crl]]:
+    """What of that is a CRL. What is none, or takes too long to read, is logged."""
+    found = []
+    for url, data in candidates(settings):
+        try:
+            crl = read(data)
+        except OSError as error:
+            log(f"{url}: {error}")
+            continue
+        if crl is None:
+            log(f"{url}: what is there is not a CRL")
+        else:
+            found.append((url, crl))
+    return found
+
+
 # ---- the files
 
 
@@ -271,17 +287,7 @@ def refresh(authority: dict[str, Any], found: list[tuple[str, Crl]], folder: Pat
 
 def run(settings: dict[str, Any], write: bool) -> tuple[int, list[dict[str, Any]]]:
     folder, now = Path(settings["folder"]), datetime.now(timezone.utc)
-    found: list[tuple[str, Crl]] = []
-    for url, data in candidates(settings):
-        try:
-            crl = read(data)
-        except OSError as error:
-            log(f"{url}: {error}")
-            continue
-        if crl is None:
-            log(f"{url}: what is there is not a CRL")
-        else:
-            found.append((url, crl))
+    found = fetched(settings)
     results = [refresh(authority, found, folder, now, write) for authority in settings["authorities"]]
     code, warning = 0, timedelta(hours=settings.get("warn_hours", 24))
     for result in results:

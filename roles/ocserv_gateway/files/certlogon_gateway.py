@@ -110,14 +110,9 @@ def due(authority: dict[str, Any], before: dict[str, Any], now: datetime) -> boo
 
 def fetch(authority: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """What the authority's distribution points have that is a CRL at all."""
-    settings = {"authorities": [authority] if authority["points"] else [], "sources": authority["urls"]}
-    found = []
-    for url, data in crls.candidates(settings):
-        one = crls.read(data)
-        if one is None:
-            log(f"{url}: what is there is not a CRL")
-        else:
-            found.append((url, one))
+    found: list[tuple[str, dict[str, Any]]] = crls.fetched(
+        {"authorities": [authority] if authority["points"] else [], "sources": authority["urls"]}
+    )
     return found
 
 
@@ -652,17 +647,17 @@ def main() -> int:
         return 3
     if options.command == "radius":
         return servers_asked(settings)
-    if options.check or options.command == "status":
-        code, report = run(settings, options)
-    else:
-        with locked(folder, wait=options.command != "tick") as ours:
-            if not ours:
-                return 0
-            try:
+    try:
+        if options.check or options.command == "status":
+            code, report = run(settings, options)
+        else:
+            with locked(folder, wait=options.command != "tick") as ours:
+                if not ours:
+                    return 0
                 code, report = run(settings, options)
-            except OSError as error:  # such as a full disk: the files in place are untouched, and the gate knows when they end
-                log(f"{folder}: {error}")
-                return 2
+    except OSError as error:  # such as a full disk: the files in place are untouched, and the gate knows when they end
+        log(f"{folder}: {error}")
+        return 2
     print(json.dumps(report))
     return code
 

@@ -175,6 +175,27 @@ def test_one_ca_is_shut_out_and_the_other_is_not(gateway: Gateway, ca: Authority
     assert gateway.trusted() == ["users", "second"]
 
 
+def test_a_crl_that_takes_too_long_to_read_keeps_no_other_from_being_fetched(
+    gateway: Gateway, ca: Authority, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(gateway.further, "without_crl", "reject")
+    second, asked, slow = Authority("Second"), keeper.crls.subprocess.run, b"-----BEGIN SLOW"
+    gateway.trust(second, "second")
+    gateway.offer(slow)
+    gateway.offer(second.crl(17), "second")
+
+    def run(command: list[str], **options: Any) -> Any:
+        given = Path(command[command.index("-in") + 1]).read_bytes() if "-in" in command else b""
+        if given.startswith(slow):
+            raise subprocess.TimeoutExpired(command, options["timeout"])
+        return asked(command, **options)
+
+    monkeypatch.setattr(keeper.crls.subprocess, "run", run)
+    assert gateway.run()[0] == 2
+    assert gateway.trusted() == ["second"]
+    assert "users.crl: openssl was not done" in capsys.readouterr().err
+
+
 def test_a_ca_that_is_revoked_itself_is_shut_out(gateway: Gateway) -> None:
     root = Authority("Root")
     issuing = Authority("Issuing", root, serial=0xABC)
