@@ -54,7 +54,7 @@ def restore(service: Service, path: Path, *, without_audit: bool = False) -> dic
         )
     rows = 0
     with service.store.transaction() as transaction:
-        if any(transaction.dump()):
+        if not transaction.begin_anew():
             raise ConfigurationError("the database is not empty; restore into a new one")
         for table, row in lines:
             transaction.load(table, {name: _read(value) for name, value in row.items()})

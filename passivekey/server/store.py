@@ -545,6 +545,13 @@ class Transaction:
             for row in self._do(sa.select(table).order_by(*table.primary_key)):
                 yield table.name, dict(row._mapping)
 
+    def begin_anew(self) -> bool:
+        """Whether nobody ever enrolled here. Forgets who was refused: to a server of its own there is always somebody who tries."""
+        if any(table != failures.name for table, _row in self.dump()):
+            return False
+        self._do(sa.delete(failures))
+        return True
+
     def load(self, table: str, row: dict[str, Any]) -> None:
         self._do(sa.insert(_metadata.tables[table]).values(**row))
 

@@ -89,6 +89,17 @@ def test_without_the_log_all_devices_are_revoked(service, pc, alice, restored, t
         assert transaction.count() == {"revoked": 1} and transaction.seed(pc.device) is None
 
 
+def test_a_backup_is_restored_where_somebody_was_refused_meanwhile(service, pc, restored, tmp_path):
+    """A new server is asked before it is filled: by the role's proof, and by whoever tries."""
+    service.store.close()
+    service.store = Store(f"sqlite:///{tmp_path}/restored.db")
+    with pytest.raises(Refused):
+        service.radius("nobody", "000000", service.radius("nobody", "pass", "", ""), "")
+    with service.store.transaction(reading=True) as transaction:
+        assert {table for table, _row in transaction.dump()} == {"failures"}
+    assert restored()["rows"] > 3
+
+
 def test_backups_refused(service, pc, tmp_path):
     backup.save(service, tmp_path / "backup")
     with pytest.raises(ConfigurationError, match="not empty"):
