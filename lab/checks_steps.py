@@ -256,7 +256,8 @@ def link_vectors(job: Job, copy: Path) -> None:
 
 
 def documentation(job: Job) -> None:
-    copy = copy_checkout(OUT / job.step.name / COLLECTION)
+    # antsibull-docs looks at what git knows, and this checkout's git ignores the folder that copies are in.
+    copy = collection_copy(job)
     job.run([BIN / "antsibull-docs", "lint-collection-docs", "--plugin-docs", "--skip-rstcheck", "."], cwd=copy)
     job.run([BIN / "antsibull-changelog", "lint"], cwd=copy)
     job.run([BIN / "antsibull-changelog", "lint-changelog-yaml", "changelogs/changelog.yaml"], cwd=copy)
