@@ -153,7 +153,7 @@ class Server:
         reused = self._connection is not None
         try:
             return self._once(method, path, body, sent)
-        except (HTTPException, ConnectionError):
+        except (HTTPException, ConnectionError, ssl.SSLEOFError):  # by TCP, or by TLS
             self.close()
             if not reused:
                 raise

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -344,6 +345,22 @@ def test_unreachable(agent, https):
     assert away.bring_up() == content and "goes on working" in away.said[0]
     with pytest.raises(ServerError, match=r"unreachable: .*refused"):
         Server("https://127.0.0.1:1", None).get("/health")
+
+
+@pytest.mark.parametrize("ending", [ConnectionResetError("x"), ssl.SSLEOFError(8, "EOF occurred in violation of protocol")])
+def test_a_kept_connection_that_the_server_ended_is_made_anew(https, monkeypatch, ending):
+    """Once: a new one that ends is an answer."""
+    server = Server(https.origin, str(https.ca_file))
+    server.get("/health")
+
+    def ends(*_arguments):
+        raise ending
+
+    monkeypatch.setattr(server._connection, "getresponse", ends)
+    assert server.get("/health")
+    monkeypatch.setattr("passivekey.agent.client.HTTPSConnection.getresponse", ends)
+    with pytest.raises(ServerError, match="unreachable"):
+        server.get("/health")
 
 
 def test_the_servers_certificate_is_verified(https):
