@@ -397,6 +397,7 @@ BAD = {
     "is none of C, CN": {"vpn_gateway_group_attribute": "UPN"},
     "other characters than letters": {"vpn_gateway_groups": [{"name": "../ocserv.conf"}]},
     "names no address for users": {"vpn_gateway_server_names": []},
+    '"vpn.büro.example": these are no names of hosts': {"vpn_gateway_server_names": ["gw.corp.example", "vpn.büro.example"]},
     "there is none, and vpn_gateway_sign_in is radius": {"vpn_gateway_sign_in": "radius", "vpn_gateway_trusted_client_cas": []},
     "codes.example: secret is missing, longer than 48": {
         "vpn_gateway_sign_in": "certificate_and_radius",
