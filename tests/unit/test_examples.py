@@ -307,6 +307,18 @@ def test_commands(capsys: pytest.CaptureFixture[str]) -> None:
             pytest.fail(f"{where}\n{capsys.readouterr().err}")
 
 
+def test_playbooks_on_command_lines() -> None:
+    """Each is there, and -e has no backslash, which Ansible takes for the beginning of a control character."""
+    playbooks = {f"{NAMESPACE}{path.stem}" for path in ROOT.glob("playbooks/*.yml")}
+    wrong_lines = []
+    for page in PAGES:
+        for line in code(page.read_text(encoding="utf-8")):
+            named = re.match(r"(?:ansible-playbook|…) (?:-\S+ \S+ )*([\w.]+)", line)
+            if named and (named[1] not in playbooks or re.search(r"-e \S*\\", line)):
+                wrong_lines.append(f"{page.name}: {line}")
+    assert wrong_lines == []
+
+
 def anchors(page: Path) -> set[str]:
     """Of the headings of a page, as GitHub makes them."""
     headings = re.findall(r"(?m)^#+ (.+)$", re.sub(r"(?ms)^( *)```.*?^\1```", "", page.read_text(encoding="utf-8")))
