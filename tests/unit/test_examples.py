@@ -27,6 +27,7 @@ from ansible.utils.plugin_docs import get_docstring
 from ansible_collections.certlogon.core.plugins.module_utils.connect_secure.connection import CONNECTION
 from lab.__main__ import parser as lab_parser
 from passivekey.agent.cli import parser as agent_parser
+from passivekey.server import settings
 from passivekey.server.cli import parser as server_parser
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -317,6 +318,22 @@ def test_playbooks_on_command_lines() -> None:
             if named and (named[1] not in playbooks or re.search(r"-e \S*\\", line)):
                 wrong_lines.append(f"{page.name}: {line}")
     assert wrong_lines == []
+
+
+def test_settings_of_the_passivekey_server(tmp_path: Path) -> None:
+    """All blocks of the guide together are a file that the server takes."""
+    text = (
+        (ROOT / "docs/passivekey-server.md").read_text(encoding="utf-8").replace("/etc/passivekey", str(tmp_path)).replace("-…-", "-1-2-3-")
+    )
+    blocks = re.findall(r"(?m)^(?: {4}(?:origin =|\[).*\n)(?: {4}.*\n)+", text)
+    for name in re.findall(rf'"({tmp_path}/[^"]+)"', "".join(blocks)):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text("0123456789abcdef" * 2, encoding="utf-8")
+        Path(name).chmod(0o600)
+    file = tmp_path / "server.toml"
+    file.write_text(re.sub("(?m)^    ", "", "\n".join(blocks)), encoding="utf-8")
+    read = settings.load(file)
+    assert read.backend and (read.audit_days, list(read.sites)) == (365, ["intranet.corp.example"])
 
 
 def anchors(page: Path) -> set[str]:
