@@ -81,9 +81,7 @@ class Audit:
         now = datetime.datetime.fromtimestamp(self._clock(), datetime.timezone.utc)
         words = {"at": now.isoformat(timespec="milliseconds"), "event": event, **{name: value for name, value in about.items() if value}}
         text = json.dumps(words, ensure_ascii=True, separators=(",", ":"))
-        if self._chain < 0:
-            self._chain = os.open(self._folder / _CHAIN, os.O_RDWR | os.O_CREAT, 0o600)
-        with _alone(self._chain):
+        with self._alone():
             self._find_end(now.date().isoformat())
             number, before = self._link
             line = f'{text[:-1]},"n":"{number + 1}","prev":"{before}"}}\n'.encode()
@@ -93,6 +91,22 @@ class Audit:
             self._size, self._link = size + len(line), (number + 1, hashlib.sha256(line).hexdigest())
         if event in _DURABLE:
             os.fsync(self._handle)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One process at a time, also where somebody took the file away that they meet at."""
+        while True:
+            if self._chain < 0:
+                self._chain = os.open(self._folder / _CHAIN, os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._chain, fcntl.LOCK_EX)
+            if os.fstat(self._chain).st_nlink:
+                break
+            os.close(self._chain)
+            self._chain = -1
+        try:
+            yield
+        finally:
+            fcntl.flock(self._chain, fcntl.LOCK_UN)
 
     # ---- where the next line goes
 
@@ -135,8 +149,9 @@ class Audit:
         if size and os.pread(self._handle, 1, size - 1) != b"\n":
             os.write(self._handle, b"\n")
             size += 1
-        self._link = audit_chain.end(self._handle, lambda: [file for file in self.files() if file.name != self._name])
-        self._size = size
+        found = audit_chain.end(self._handle, lambda: [file for file in self.files() if file.name != self._name])
+        # where this process wrote more than is there, lines were taken away: going on from its own shows that
+        self._size, self._link = size, self._link if self._link[0] and self._link[0] >= found[0] else found
 
     # ---- what is over
 
@@ -212,16 +227,6 @@ def _replace(file: Path, content: bytes) -> None:
         opened.flush()
         os.fsync(opened.fileno())
     new.replace(file)
-
-
-@contextmanager
-def _alone(handle: int) -> Iterator[None]:
-    """One process at a time."""
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.flock(handle, fcntl.LOCK_UN)
 
 
 @contextmanager

@@ -113,8 +113,10 @@ class Keyring:
     def _follow(self) -> None:
         """Take up what another process has written meanwhile; what cannot be read changes nothing."""
         self._looked = time.monotonic()
-        if _mark(self._path) in (self._seen, None):
+        mark = _mark(self._path)
+        if mark in (self._seen, None):
             return
+        self._seen = mark  # what cannot be read is not tried again, for a try takes its time
         try:
             found = Keyring.load(self._path, self._passphrase)
         except ConfigurationError:

@@ -127,6 +127,33 @@ def test_lines_at_the_end_are_missed_by_who_noted_the_last(log):
     assert wrong(log, known=audit_chain.verify(log).end) == []
 
 
+@pytest.mark.parametrize("change", [lambda lines: lines[:-2], lambda lines: [], lambda lines: [*lines[:-1], PLAIN]])
+def test_who_writes_misses_lines_at_the_end(tmp_path, clock, change):
+    """A server that runs knows which line it wrote last."""
+    first, second = Audit(tmp_path, clock), Audit(tmp_path, clock)
+    for number in range(3):
+        for audit in (first, second):
+            audit.write("revoke", device=str(number))
+    edit(tmp_path / TODAY, change)
+    first.write("revoke", device="a")
+    second.write("revoke", device="b")
+    assert wrong(tmp_path) != []
+
+
+def test_a_file_is_taken_away_while_it_is_written_to(tmp_path, clock):
+    first, second = Audit(tmp_path, clock), Audit(tmp_path, clock)
+    first.write("revoke", device="1")
+    second.write("revoke", device="2")
+    (tmp_path / "chain").unlink()
+    for number in range(3):  # the file that they meet at is another: they still write one chain
+        for audit in (Audit(tmp_path, clock), first, second):
+            audit.write("revoke", device=str(number))
+    assert wrong(tmp_path) == [] and audit_chain.verify(tmp_path).end[0] == 11
+    (tmp_path / TODAY).unlink()
+    second.write("revoke", device="last")
+    assert wrong(tmp_path) == [f"{TODAY}:1: has number 12, and the log does not say that what was before it was deleted for its age"]
+
+
 def test_from_a_file_on(log):
     edit(log / TODAY, lambda lines: lines[:4] + lines[5:])
     assert len(wrong(log)) == 1 and wrong(log, since="passivekey-2027-01-16.log") == []
