@@ -163,7 +163,7 @@ certificates:
       returned: always
       sample: Alice Andersson
     status:
-      description: The status that O(config) names.
+      description: The status that it has afterwards. Of an account's certificates, those that were revoked before stay so.
       type: str
       returned: always
       sample: revoked

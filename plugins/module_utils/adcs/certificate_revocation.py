@@ -139,13 +139,13 @@ class CertificateRevocation(HostResource[Known]):
         for entry in params["config"]:
             try:
                 for row in self._rows(entry, current):
+                    change = self._change(entry, row, current)
                     self._named[row.serial] = {
                         "serial": stored(row.serial),
                         "requester": row.requester,
                         "common_name": row.common_name,
-                        "status": entry["status"],
+                        "status": entry["status"] if change else row.status,
                     }
-                    change = self._change(entry, row, current)
                     before = wanted.get(row.serial)
                     if before is not None and (change is None or before.after != change.after):
                         raise UserError(f"{stored(row.serial)} is named by two entries that want different things")
