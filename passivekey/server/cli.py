@@ -289,7 +289,7 @@ def parser() -> argparse.ArgumentParser:
         return found
 
     command(init, "init").add_argument("--name", help="of the CA")
-    command(check, "check").add_argument("--whole", action="store_true", help="open keys, keytab, certificates and database as well")
+    command(check, "check").add_argument("--whole", action="store_true", help="open what they name, and ask the directory")
     command(serve, "serve").add_argument("--workers", type=int, default=1)
     users = command(user, "user")
     users.add_argument("name", help="UPN, DOMAIN\\name or sAMAccountName")

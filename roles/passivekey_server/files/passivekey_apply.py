@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 MARKS = Path("/etc/passivekey/applied.json")
@@ -45,6 +45,7 @@ class Service:
         self.name, self.wanted, self.unit, self.judge = given["name"], given["wanted"], given["unit"], given["judge"]
         self.reload, self.port, self.systemd = given.get("reload", False), given["port"], systemd
         self.digest = digest(given["files"]) if given["wanted"] else ""
+        self.said = ""
 
     def control(self, action: str) -> bool:
         """Start, stop, restart, reload, or ask for the status."""
@@ -66,7 +67,7 @@ class Service:
         while not self.answers():
             waited = time.monotonic() - begun
             if waited > PATIENCE or (waited > SETTLED and not self.control("status")):
-                return f"does not answer at {self.port[0]} port {self.port[2]}: {self.log()}"
+                return f"does not answer at {self.port[0]} port {self.port[2]}: {self.said or self.log()}"
             time.sleep(0.1)
         return ""
 
@@ -82,6 +83,9 @@ class Service:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # whether it answers; whose it is, the proof looks at
             with urlopen(f"https://{host}:{port}/health", context=context, timeout=5) as answer:
                 return bool(answer.status == 200)
+        except HTTPError as error:
+            self.said = error.read(500).decode(errors="replace")  # what it is that fails
+            return False
         except (OSError, URLError):
             return False
 

@@ -34,14 +34,6 @@ def server(options: dict[str, Any]) -> str:
     return "" if status == 200 else f"port {options['port']} gives no good answer for {options['name']}: {status or ''} {body[:300]}"
 
 
-def directory(options: dict[str, Any]) -> str:
-    """That the server can ask domain controllers as its account; it refuses everybody where it cannot, and so does what is asked below."""
-    done = run("/usr/local/sbin/passivekey", "user", options["reader"])
-    asked = done.returncode == 0 or "is not in the directory" in done.stderr
-    remedy = "is passivekey_server_directory.password its password, and is their CA in passivekey_server_ca_path?"
-    return "" if asked else f"The domain controllers cannot be asked as {options['reader']} ({done.stderr.strip()[-300:]}); {remedy}"
-
-
 def site(options: dict[str, Any], name: str) -> str:
     status, body = https(options, name, 443, "/")
     return "" if status == 401 else f"nginx answers {status or body} for {name} to who has no cookie, not 401."
@@ -73,7 +65,6 @@ def ask(options: dict[str, Any], words: str) -> str:
 
 def main(options: dict[str, Any]) -> dict[str, list[str]]:
     tried = {f"{options['name']} answers with a certificate that openssl trusts": server(options)}
-    tried["domain controllers answer it"] = directory(options)
     if options["radius"]:
         tried["RADIUS refuses a wrong password, and signs its answers"] = radius(options)
     tried |= {f"{name} is shut without cookie": site(options, name) for name in options["sites"]}

@@ -310,7 +310,7 @@ def test_the_command_line(good, tmp_path, capsys, monkeypatch, service, pc, alic
     assert "no such device" in capsys.readouterr().err
 
 
-def test_what_a_server_could_not_start_with_is_said_before(good, tmp_path, capsys):
+def test_what_a_server_could_not_start_with_is_said_before(good, tmp_path, capsys, monkeypatch):
     """`check --whole`: each fault beside good settings, and nothing is made or changed by looking."""
     (tmp_path / "ca.pem").write_text("no certificate")
     plain = written(tmp_path, good)
@@ -323,6 +323,8 @@ def test_what_a_server_could_not_start_with_is_said_before(good, tmp_path, capsy
     cli.main(["--settings", str(plain), "init"])
     database = tmp_path / "db"
     before = database.read_bytes()
+    assert "directory: no domain controller answers as CORP\\svc (dc1.corp.example)" in judged()
+    monkeypatch.setattr("passivekey.server.ldap.LdapDirectory.by_sid", lambda _self, _sid: None)
     assert judged() == "" and database.read_bytes() == before
     assert "holds no CA" in judged(good.replace("[directory]", f'[directory]\nca_file = "{tmp_path}/ca.pem"'))
     assert "are no pair" in judged(good + f'[tls]\ncertificate = "{tmp_path}/ca.pem"\nkey = "{tmp_path}/ca.pem"\n')
