@@ -142,9 +142,14 @@ def test_all_certificates_of_an_account_and_one_publication():
 @pytest.mark.parametrize("status", ["on_hold", "valid"])
 def test_what_is_revoked_for_good_is_told_so(status: str):
     """Of an account's certificates it stays as it is, whatever the others come to be."""
-    before = answer(make_crl(3, {2: "superseded"}), rows=[row("01", reason=6 if status == "valid" else None), row("02", reason=4)])
-    result = task(FakeSession(before), [{"user": "CORP\\alice", "status": status}], check=True)
-    assert [(found["serial"], found["status"]) for found in result["certificates"]] == [("01", status), ("02", "revoked")]
+    session = FakeSession(
+        answer(make_crl(3, {2: "superseded"}), rows=[row("01", reason=6 if status == "valid" else None), row("02", reason=4)])
+    )
+    resource = CertificateRevocation(session)  # type: ignore[arg-type]
+    params = {"config": [{"user": "CORP\\alice", "status": status, "reason": None}], "state": "merged", "publish": True}
+    resource.plan(params, resource.read(session, params))  # type: ignore[arg-type]
+    told = resource.returns(params)["certificates"]
+    assert [(found["serial"], found["status"]) for found in told] == [("01", status), ("02", "revoked")]
 
 
 def test_an_account_without_certificates():
