@@ -333,7 +333,7 @@ def test_clock_off_by_ten_minutes(agent, service, clocks, clock, ahead):
     content = found.bring_up()
     assert devices(service) == [content.device]
     (said,) = found.said
-    assert "600 seconds" in said and ("ahead" if ahead > 0 else "behind") in said
+    assert re.search(r"\b(59\d|60\d) seconds", said) and ("ahead" if ahead > 0 else "behind") in said, said  # of a busy host
     with pytest.raises(Refused):
         radius(service, enrollment.code(content, clocks())[0])
 
