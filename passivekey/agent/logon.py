@@ -13,8 +13,11 @@ def main() -> int:
     """`passivekey-agent`: with no arguments the check at logon; else the commands of `passivekey.agent.cli`."""
     if len(sys.argv) == 1 and state.all_is_well(state.Places.of_user()):
         return 0
-    from passivekey.agent import cli
-
+    try:
+        from passivekey.agent import cli
+    except ModuleNotFoundError as error:
+        print(f"passivekey-agent: the Python package {error.name} is missing; install certlogon with its extra passivekey-agent", file=sys.stderr)
+        return 1
     return cli.main(sys.argv[1:] or ["enroll", "--quiet"])
 
 
