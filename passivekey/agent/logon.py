@@ -16,7 +16,10 @@ def main() -> int:
     try:
         from passivekey.agent import cli
     except ModuleNotFoundError as error:
-        print(f"passivekey-agent: the Python package {error.name} is missing; install certlogon with its extra passivekey-agent", file=sys.stderr)
+        print(
+            f"passivekey-agent: the Python package {error.name} is missing; install certlogon with its extra passivekey-agent",
+            file=sys.stderr,
+        )
         return 1
     return cli.main(sys.argv[1:] or ["enroll", "--quiet"])
 
