@@ -115,6 +115,11 @@ def _settings(document: Mapping[str, Any]) -> Settings:
     for site in sites:
         if not _SITE.fullmatch(site):
             raise ConfigurationError(f"sites: {site!r} is no host name in lower case, with :port where it is not 443")
+        host = site.partition(":")[0]
+        if sum(other.partition(":")[0] == host for other in sites) > 1:  # RFC 6265 section 8.5
+            raise ConfigurationError(
+                f"sites: {host} is there with several ports; browsers keep one cookie for all: give each a name of its own"
+            )
     lockout = part("lockout")
     backend = _backend(document["backend"]) if "backend" in document else None
     rules = Rules(

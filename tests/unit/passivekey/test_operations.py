@@ -270,6 +270,7 @@ def test_settings(good, tmp_path):
         ("devices = 3", 'devices = "3"', "enrollment.devices: '3' is no int"),
         ("S-1-5-21-1-2-3-1200", "Domain Users", "enrollment.groups: 'Domain Users' is no SID"),
         ('"intranet.corp.example"', '"Intranet"', "sites: 'Intranet' is no host name"),
+        ("[radius]", '"intranet.corp.example:8443" = "{0}/site"\n[radius]', "sites: intranet.corp.example is there with several ports"),
         ("/site", "/absent", "sites.intranet.corp.example: .*absent: No such file"),
         ('base = "DC', '# base = "DC', "directory.base is missing"),
         ("[keys]", "[keys", "server.toml"),
@@ -279,7 +280,7 @@ def test_settings(good, tmp_path):
 def test_settings_refused(good, tmp_path, old, new, message):
     assert old in good
     with pytest.raises(ConfigurationError, match=message):
-        settings.load(written(tmp_path, good.replace(old, new, 1)))
+        settings.load(written(tmp_path, good.replace(old, new.format(tmp_path), 1)))
 
 
 def test_secrets_that_others_read_are_refused(good, tmp_path):
