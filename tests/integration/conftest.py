@@ -143,6 +143,8 @@ LONG = {
         "test_what_the_server_or_freeradius_would_not_take_is_not_put_in_place",
         "test_killed_at_every_step",
         "test_the_core_of_it_on_postgresql",
+        "test_the_passphrase_goes_to_a_token_and_back",
+        "test_from_sqlite_to_postgresql_and_back",
         # shorter tests of the same file begin alike
         "test_maintenance",
         "test_subordinate_is_renewed",

@@ -8,7 +8,12 @@ test_passivekey_server.
 from __future__ import annotations
 
 import json
+import os
+import secrets
+import shutil
+import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +33,7 @@ from ansible_collections.certlogon.core.tests.integration.passivekey_lab import 
     Gateway,
     Service,
     Workstation,
+    server_certificate,
 )
 from lab import package
 from passivekey.agent.client import ServerError
@@ -42,7 +48,7 @@ MADE = (
 BARE = f"""
 rm -f /etc/cron.d/passivekey
 [ ! -x /usr/local/sbin/passivekey-run ] || for service in server radius nginx; do passivekey-run stop $service; done
-rm -rf {MADE} /run/passivekey-*
+rm -rf {MADE} /run/passivekey-* /var/lib/softhsm/tokens/*
 while pkill -KILL -u passivekey 2> /dev/null; do sleep 0.1; done
 ! id passivekey > /dev/null 2>&1 || userdel passivekey
 """
@@ -153,6 +159,11 @@ def test_what_cannot_work_is_refused_before_anything_is_done(host: Host, playboo
         "passivekey_server_settings": {"keys": {"passphrase": "file:/x"}, "lockout": 5, "tls": {"port": 1, "proxies": []}},
         "passivekey_server_passphrase_source": "here",
         "passivekey_server_keytab_path": "/nowhere/http.keytab",
+        "passivekey_server_database": "postgresql+psycopg://passivekey:ge/heim@db.corp.example/passivekey",
+        "passivekey_server_listen_address": "pk1",
+        "passivekey_server_workers": 0,
+        "passivekey_server_port": 443,
+        "passivekey_server_secrets": {"pin": "123"},
     }
     told = host.run(playbook, changes=wrong, fails=True).failed[0].msg
     for words in (
@@ -168,9 +179,14 @@ def test_what_cannot_work_is_refused_before_anything_is_done(host: Host, playboo
         "passivekey_server_settings.tls.port: the role sets",
         "passivekey_server_settings.lockout is no section",
         "passivekey_server_passphrase_source here",
+        "passivekey_server_database has a password in it",
+        "passivekey_server_listen_address pk1 is no IP address",
+        "passivekey_server_workers 0 is not between 1 and 64",
+        "passivekey_server_port 443 is the port of nginx",
+        "passivekey_server_secrets.pin: give it",
     ):
         assert words in told, words
-    assert "quotes" not in told
+    assert "quotes" not in told and "heim" not in told
     assert not host.shell(f"ls -d {MADE} 2>/dev/null", check=False)
 
 
@@ -244,6 +260,157 @@ def test_a_user_from_enrolment_to_site_and_vpn(host: Host, workstation: Workstat
     assert not [secret for secret in (host.password, *host.secrets()) if secret in logs]
 
 
+# ---- where keys' passphrase and database are: from one place to another, and back
+
+
+def settled(host: Host, playbook: Callable[..., Any], changes: dict[str, Any]) -> None:
+    """Run again, and in check mode: nothing would change."""
+    assert not host.run(playbook, changes=changes).changed
+    assert not host.run(playbook, changes=changes, check=True).changed
+
+
+TOKEN = """
+set -eu
+as_server() { setpriv --reuid passivekey --regid passivekey --groups softhsm "$@"; }
+as_server softhsm2-util --init-token --free --label passivekey --so-pin 87654321 --pin "$1" > /dev/null
+printf %s "$2" | as_server sh -c 'umask 077; cat > /var/lib/passivekey/phrase'
+as_server pkcs11-tool --module /usr/lib/softhsm/libsofthsm2.so --token-label passivekey --login --pin "$1" --private --type data \\
+    --label phrase --write-object /var/lib/passivekey/phrase > /dev/null
+rm /var/lib/passivekey/phrase
+"""
+TOKEN_URI = "pkcs11:token=passivekey;object=phrase?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=/etc/passivekey/secrets/pin"
+
+
+def test_the_passphrase_goes_to_a_token_and_back(host: Host, playbook: Callable[..., Any], workstation: Workstation) -> None:
+    phrase, pin = host.shell("cat /etc/passivekey/passphrase"), str(secrets.randbelow(10**12)).zfill(12)
+    host.lab.run("pk1", "sh", "-c", TOKEN, "sh", pin, phrase)
+    changes = {
+        "passivekey_server_passphrase_source": TOKEN_URI,
+        "passivekey_server_secrets": {"pin": pin},
+        "passivekey_server_user_groups": ["softhsm"],
+    }
+    process = host.shell("cat /run/passivekey-server.pid")
+    wrong = host.run(playbook, changes=changes | {"passivekey_server_secrets": {"pin": "000000"}}, fails=True)
+    assert "keys.passphrase: token 'passivekey'" in wrong.output
+    assert host.shell("cat /run/passivekey-server.pid") == process and host.page().endswith("401"), "the one that runs goes on"
+    run = host.run(playbook, changes=changes)
+    assert run.changed and phrase not in run.output and pin not in run.output
+    assert "absent" in host.shell("ls /etc/passivekey/passphrase 2> /dev/null || echo absent")
+    settled(host, playbook, changes)
+    host.shell("passivekey-run restart server")
+    assert served(host, workstation), "its keys are the same"
+    assert workstation.device in host.shell(f"passivekey user {USER}")
+    assert "give it as passivekey_server_passphrase" in host.run(playbook, fails=True).failed[0].msg
+    back = {"passivekey_server_passphrase": phrase}
+    wrong = host.run(playbook, changes={"passivekey_server_passphrase": phrase[::-1]}, fails=True)
+    assert "is not the one that the keys in" in wrong.failed[0].msg and phrase[::-1] not in wrong.output
+    assert host.run(playbook, changes=back).changed
+    settled(host, playbook, {})
+    assert served(host, workstation)
+
+
+def served(host: Host, workstation: Workstation) -> bool:
+    """Whether a device's cookie opens the site, within the time that a start takes and a step lasts."""
+    deadline = time.monotonic() + 70
+    while not (page := host.page(f"__Host-passivekey={workstation.cookie()}") if listening(host) else "").endswith("200"):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(2)
+    return f"user={USER}@corp.example" in page
+
+
+def listening(host: Host) -> bool:
+    return "200" in host.shell(f"curl -sko /dev/null -w '%{{http_code}}' https://127.0.0.1:{PORT}/health || true")
+
+
+class Postgresql:
+    """On another host than the server: by TLS, with a password."""
+
+    def __init__(self, host: Host, folder: Path) -> None:
+        self.programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))[-1].parent
+        self.address, self.password = host.lab.status["hosts"]["control"]["address"], f"a:b\\{secrets.token_hex(12)}"
+        self.folder = folder
+        certificate, key = server_certificate(host.lab.files, folder, "db.corp.example")
+        (folder / "password").write_text(self.password)
+        for path in (folder, certificate, key, folder / "password"):
+            shutil.chown(path, "postgres", "postgres")
+        self.user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        make = [*self.user, self.programs / "initdb", "-D", folder / "data", "-U", "passivekey", f"--pwfile={folder}/password"]
+        subprocess.run([*make, "-E", "UTF8", "-A", "scram-sha-256", "-N"], check=True, capture_output=True, cwd=folder)
+        (folder / "data/pg_hba.conf").write_text("hostssl all all all scram-sha-256\n")
+        words = {"listen_addresses": self.address, "unix_socket_directories": folder, "ssl": "on"}
+        words |= {"ssl_cert_file": certificate, "ssl_key_file": key}
+        options = [part for name, value in words.items() for part in ("-c", f"{name}={value}")]
+        self.command = [*self.user, self.programs / "postgres", "-D", folder / "data", *options]
+        self.start()
+
+    def start(self) -> None:
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log, cwd=self.folder)
+        while subprocess.run([self.programs / "pg_isready", "-q", "-h", self.address], check=False).returncode:
+            assert self.process.poll() is None, (self.folder / "log").read_text()
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(20)
+
+    @property
+    def url(self) -> str:
+        how = f"hostaddr={self.address}&sslmode=verify-full&sslrootcert=/etc/passivekey/ca.pem"
+        return f"postgresql+psycopg://passivekey@db.corp.example/postgres?{how}"
+
+
+@pytest.fixture
+def database(host: Host) -> Iterator[Postgresql]:
+    if os.geteuid() != 0 or not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
+        pytest.skip("PostgreSQL is not installed, or this is not root")
+    folder = Path(tempfile.mkdtemp(prefix="passivekey-pg"))
+    found = Postgresql(host, folder)
+    yield found
+    found.stop()
+    shutil.rmtree(folder)
+
+
+OPEN_FILES = "find / -xdev -type f -perm /o=r ! -path '/proc/*' ! -path '/sys/*' ! -path '/usr/*' -print0 | xargs -0r grep -lF -- \"$1\""
+
+
+def test_from_sqlite_to_postgresql_and_back(
+    host: Host, origin: Service, playbook: Callable[..., Any], workstation: Workstation, database: Postgresql
+) -> None:
+    seen = {"passivekey_server_database": database.url.replace("passivekey@", "passivekey:geheim@")}
+    refused = host.run(playbook, changes=seen, fails=True)
+    assert "has a password in it" in refused.failed[0].msg and "geheim" not in refused.failed[0].msg
+    changes = {"passivekey_server_database": database.url, "passivekey_server_database_password": database.password}
+    wrong = host.run(playbook, changes=changes | {"passivekey_server_database_password": "another-one"}, fails=True)
+    assert "password authentication failed" in wrong.output and "another-one" not in wrong.output
+    assert host.page().endswith("401"), "the server goes on with what it has"
+    host.shell("passivekey-backup")  # as does the command
+    run = host.run(playbook, changes=changes)
+    assert run.changed and database.password not in run.output
+    told = host.shell("passivekey-restore $(ls /var/backups/passivekey/*.backup | tail -1)")
+    assert "0 devices revoked" in told, told
+    settled(host, playbook, changes)
+    # codes of before the restore are refused for two minutes; who it is, is known at once
+    assert workstation.proved("status")["state"] == "active"
+    assert workstation.device in host.shell(f"passivekey user {USER}")
+    later = Workstation(origin, "ON-POSTGRESQL").enroll((USER, host.password))
+    host.shell("passivekey-backup")
+    assert later.device in host.shell("cat $(ls /var/backups/passivekey/*.backup | tail -1)")
+    assert database.password not in host.shell("ps axeww; cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+    escaped = database.password.replace("\\", "\\\\").replace(":", "\\:")
+    for text in (database.password, escaped):
+        assert not host.lab.run("pk1", "sh", "-c", OPEN_FILES, "sh", text, check=False).stdout
+    assert host.shell("stat -c %a,%U /etc/passivekey/pgpass") == "600,passivekey\n" and escaped in host.shell("cat /etc/passivekey/pgpass")
+    database.stop()
+    assert "passivekey: database:" in host.shell(f"passivekey user {USER} 2>&1 || true")
+    database.start()
+    host.shell(f"passivekey revoke --device {later.device}")
+    assert host.run(playbook).changed, "back to SQLite"
+    assert "absent" in host.shell("ls /etc/passivekey/pgpass 2> /dev/null || echo absent")
+    assert not host.run(playbook).changed
+
+
 def test_what_ends_is_started_again(host: Host) -> None:
     """What cron does each minute."""
     host.shell("kill -9 $(cat /run/passivekey-server.pid) $(cat /run/passivekey-radius.pid); nginx -s stop")
@@ -296,6 +463,16 @@ def test_what_the_server_or_freeradius_would_not_take_is_not_put_in_place(host: 
     assert "lockout.acount_failures is no setting" in run.output
     assert host.shell("cat /etc/passivekey/server.toml; cat /run/passivekey-server.pid") == before
     assert host.page().endswith("401")
+    reader = {
+        "servers": ["dc1.corp.example"],
+        "base": "DC=corp,DC=example",
+        "username": host.known["username"],
+        "password": "not-its-password",
+    }
+    run = host.run(playbook, changes={"passivekey_server_directory": reader}, fails=True)
+    assert "directory: no domain controller answers as svc-passivekey@corp.example" in run.output and "not-its-password" not in run.output
+    assert host.shell("cat /etc/passivekey/server.toml; cat /run/passivekey-server.pid") == before
+    assert host.run(playbook).changed
 
 
 def test_a_restored_server_forgets_no_revocation(host: Host, origin: Service, workstation: Workstation) -> None:
