@@ -92,7 +92,7 @@ def key_fits(public: str, wanted: dict[str, Any]) -> bool:
     shown = pki.openssl("pkey", "-pubin", "-noout", "-text", stdin=public)
     bits = re.search(r"\((\d+) bit\)", shown)
     size, rsa = int(bits.group(1)) if bits else 0, "Modulus:" in shown
-    return rsa and size == wanted["key_length"] if wanted["key_type"] == "rsa" else not rsa and size == CURVES[wanted["curve"]]
+    return rsa and size == int(wanted["key_length"]) if wanted["key_type"] == "rsa" else not rsa and size == CURVES[wanted["curve"]]
 
 
 def judged(folder: Path, wanted: dict[str, Any], now: datetime) -> dict[str, Any]:

@@ -43,7 +43,9 @@ def files(paths: list[str]) -> Iterator[Path]:
 class Service:
     def __init__(self, given: dict[str, Any], systemd: bool) -> None:
         self.name, self.wanted, self.unit, self.judge = given["name"], given["wanted"], given["unit"], given["judge"]
-        self.reload, self.port, self.systemd = given.get("reload", False), given["port"], systemd
+        kind, host, port = given["port"]
+        # numbers are texts before ansible-core 2.19
+        self.reload, self.port, self.systemd = given.get("reload", False), (kind, host, int(port)), systemd
         self.digest = digest(given["files"]) if given["wanted"] else ""
         self.said = ""
 

@@ -330,6 +330,18 @@ def test_what_does_not_answer_is_begun_again_the_next_time(host: Host, monkeypat
     assert host.have() == {"changed": True, "begun": ["server"], "wrong": []}
 
 
+def test_numbers_are_texts_before_ansible_2_19(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    apply = program("passivekey_apply", monkeypatch)
+    monkeypatch.setattr(apply, "table", lambda _name: ["  1: 0100007F:0714 00000000:0000 07"])
+    given = {"name": "radius", "wanted": True, "unit": "r.service", "judge": ["true"], "files": [], "port": ["udp", "127.0.0.1", "1812"]}
+    assert apply.Service(given, False).answers()
+    ocserv_state = program("passivekey_state", monkeypatch).ocserv_state
+    wanted = {"key_type": "rsa", "key_length": "2048", "curve": "prime256v1"}
+    private = subprocess.run(["openssl", "genrsa", "2048"], capture_output=True, text=True, check=True).stdout
+    public = subprocess.run(["openssl", "pkey", "-pubout"], input=private, capture_output=True, text=True, check=True).stdout
+    assert ocserv_state.key_fits(public, wanted) and not ocserv_state.key_fits(public, wanted | {"key_length": "3072"})
+
+
 # ---- templates
 
 
