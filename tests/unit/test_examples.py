@@ -69,7 +69,7 @@ def documented(path: Path) -> Mapping[str, Any]:
     own = yaml.safe_load(constant(path, "DOCUMENTATION"))
     found = dict(own.get("options") or {})
     for name in own.get("extends_documentation_fragment", ()):
-        fragment, _, part = name.removeprefix(NAMESPACE).partition(".")
+        fragment, _dot, part = name.removeprefix(NAMESPACE).partition(".")
         text = constant(ROOT / "plugins/doc_fragments" / f"{fragment}.py", part.upper() or "DOCUMENTATION")
         found |= yaml.safe_load(text).get("options") or {}
     return found
@@ -284,7 +284,7 @@ def test_what_is_wrong_is_told(text: str, message: str) -> None:
 
 def code(text: str) -> Iterator[str]:
     """The lines of a page's blocks of code, fenced or indented, as one types them."""
-    blocks = [block for _, language, block in fences(text) if language in ("", "console")]
+    blocks = [block for _line, language, block in fences(text) if language in ("", "console")]
     blocks += re.findall(r"(?m)(?:^\n)((?:^ {4}.*\n)+)", re.sub(r"(?ms)^( *)```.*?^\1```", "", text))
     for line in itertools.chain.from_iterable(block.replace("\\\n", " ").splitlines() for block in blocks):
         yield from (part.strip().removeprefix("$ ") for part in line.split("; "))
@@ -348,7 +348,7 @@ def test_links() -> None:
         for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
             if "://" in target:
                 continue
-            path, _, anchor = target.partition("#")
+            path, _mark, anchor = target.partition("#")
             there = (page.parent / path).resolve() if path else page
             if not there.exists() or (anchor and anchor not in anchors(there)):
                 broken.append(f"{page.relative_to(ROOT)}: {target}")
@@ -362,7 +362,7 @@ def test_files_that_are_named() -> None:
         for name in re.findall(
             r"`((?:tests|unit|integration|plugins|lab|docs|roles|inventories|compliance)/[\w./*-]+)`", page.read_text(encoding="utf-8")
         ):
-            if not any(True for folder in ("", "tests/", "plugins/module_utils/") for _ in ROOT.glob(f"{folder}{name.rstrip('/')}")):
+            if not any(any(ROOT.glob(f"{folder}{name.rstrip('/')}")) for folder in ("", "tests/", "plugins/module_utils/")):
                 missing.append(f"{page.name}: {name}")
     assert missing == []
 

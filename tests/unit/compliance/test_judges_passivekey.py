@@ -633,21 +633,21 @@ def brought(**more: Any) -> dict[str, Any]:
 
 RADIUS_FILE = """
 client gw1 {
-	secret = hidden{1
-	secret = "hidden-2 # no comment" # a comment
-	shared_secret='hidden-3'
+    secret = hidden{1
+    secret = "hidden-2 # no comment" # a comment
+    shared_secret='hidden-3'
 }
 client one { ipaddr = 10.0.0.2, secret = hidden-4, limit_proxy_state = yes }
-	&REST-HTTP-Header := "Authorization: Bearer hidden-5=="
-	&REST-HTTP-Header := "Authorization: Bearer ${passivekey_bearer}"
-	data = '{"password": "%{jsonquote:%{User-Password}}", "user": "%{User-Name}"}'
-	password = "%{User-Password}"
+    &REST-HTTP-Header := "Authorization: Bearer hidden-5=="
+    &REST-HTTP-Header := "Authorization: Bearer ${passivekey_bearer}"
+    data = '{"password": "%{jsonquote:%{User-Password}}", "user": "%{User-Name}"}'
+    password = "%{User-Password}"
 """
 NGINX_FILE = """
-	set $pk_secret "hidden-6";
-	proxy_set_header Authorization "Bearer hidden-7";
-	set $bearer hidden-8;
-	auth_request /check; proxy_set_header X-Passivekey-User $pk_user;
+    set $pk_secret "hidden-6";
+    proxy_set_header Authorization "Bearer hidden-7";
+    set $bearer hidden-8;
+    auth_request /check; proxy_set_header X-Passivekey-User $pk_user;
 """
 
 
