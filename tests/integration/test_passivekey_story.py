@@ -335,9 +335,11 @@ def test_a_back_end_that_is_down(story: Story) -> None:
 
 def killed_at(number: int, make: Callable[[], enrollment.Agent]) -> int:
     """An agent in a process of its own, killed before its number-th write or message; or it completes."""
+    time.sleep(0.01)  # the server is in this process: no thread of it may hold a lock when the agent is forked
     child = os.fork()
     if child == 0:
         try:
+            signal.alarm(60)
             left = iter(range(number))
 
             def deadly(work: Callable[..., Any]) -> Callable[..., Any]:

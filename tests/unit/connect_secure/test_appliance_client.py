@@ -47,16 +47,20 @@ def test_one_login_serves_all_tasks_of_a_run(appliance: Any) -> None:
     assert appliance.handle.metrics["logins"] == 2
 
 
-def _fork(session: Any) -> None:
+def _fork(begin: Any, session: Any) -> None:
+    begin.wait()
     session().list(REALMS)
 
 
 def test_forked_tasks_that_begin_together_share_one_login(appliance: Any) -> None:
-    task = appliance.new_run()
+    """None begins before all are there: a process forked while a thread of the stand-in holds a lock would wait for it for ever."""
+    task, fork = appliance.new_run(), multiprocessing.get_context("fork")
     appliance.faults(slow={"seconds": 0.2, "path": "realm_auth"})
-    processes = [multiprocessing.get_context("fork").Process(target=_fork, args=(lambda: appliance.session(task()),)) for _time in range(5)]
+    begin = fork.Event()
+    processes = [fork.Process(target=_fork, args=(begin, lambda: appliance.session(task())), daemon=True) for _time in range(5)]
     for process in processes:
         process.start()
+    begin.set()
     for process in processes:
         process.join(20)
     assert [process.exitcode for process in processes] == [0] * 5

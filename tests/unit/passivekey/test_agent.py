@@ -132,9 +132,11 @@ def test_the_tls_channel_is_bound(https, agent):
 
 def killed_at(make, number):
     """Runs an agent in a process of its own, ended by SIGKILL before its number-th write or message; or it completes."""
+    time.sleep(0.01)  # the server is in this process: no thread of it may hold a lock when the agent is forked
     child = os.fork()
     if child == 0:
         try:
+            signal.alarm(60)
             left = iter(range(number))
 
             def deadly(work):

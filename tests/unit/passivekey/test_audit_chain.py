@@ -214,7 +214,7 @@ def _writer(folder, name, clock):
 def test_processes_write_one_chain(tmp_path, clock):
     """Three workers write, go on to new files, and thin out each other's old ones."""
     fork = multiprocessing.get_context("fork")
-    workers = [fork.Process(target=_writer, args=(tmp_path, name, clock)) for name in ("a", "b", "c")]
+    workers = [fork.Process(target=_writer, args=(tmp_path, name, clock), daemon=True) for name in ("a", "b", "c")]
     for worker in workers:
         worker.start()
     for worker in workers:
