@@ -21,7 +21,7 @@ from passivekey.server.accounts import Account, Directory
 from passivekey.server.audit import Audit
 from passivekey.server.database import Conflict
 from passivekey.server.keyring import Keyring
-from passivekey.server.store import CRL_NUMBER, FLOOR, Device, Held, Store, Transaction, digest
+from passivekey.server.store import CRL_NUMBER, Device, Held, Store, Transaction, digest
 
 NONCE_LIFE = 120
 NONCE_AHEAD = 30
@@ -533,7 +533,7 @@ class Service:
         return Admitted(account, found.id, token)
 
     def _begin_session(self, transaction: Transaction, device: Device, site: str, counter: int) -> str:
-        if self._forgotten(transaction, counter) or not transaction.accept(device.id, "web", counter, site):
+        if not transaction.accept(device.id, "web", counter, site):
             raise Refused("unauthenticated", "the code was used already")
         token = messages.text(secrets.token_bytes(32))
         transaction.add_session(token, device.id, site, self.now)
@@ -560,19 +560,22 @@ class Service:
     def _radius_first(self, username: str, password: str, source: str) -> str:
         account = self.directory.by_name(username)
         right = bool(password) and self.directory.password_is(username, password)
-        locked = account is not None and self._locked(account)
-        right = right and account is not None and account.usable and not locked
-        if not right:
-            self._failure(account, source, "radius-password", username)
-            if self.rules.refuse_wrong_password_at_once:
-                raise Refused("unauthenticated", "wrong name or password")
-        return self._challenge(_Challenge(account.sid if account else "", right, "", digest(username.casefold())))
+        right = right and account is not None and account.usable
+        about = _Challenge(account.sid if account else "", right, "", digest(username.casefold()))
+        with self.store.transaction(lasting=False) as transaction:
+            locked = transaction.waits_until(f"account:{account.sid if account else _nobody(about.name)}") > self.now
+            if about.right and not locked:
+                return self._challenge(about, transaction)
+        self._failure(account, source, "radius-password", username)
+        if self.rules.refuse_wrong_password_at_once:
+            raise Refused("unauthenticated", "wrong name or password")
+        with self.store.transaction(lasting=False) as transaction:
+            return self._challenge(replace(about, right=False), transaction)
 
-    def _challenge(self, about: _Challenge) -> str:
+    def _challenge(self, about: _Challenge, transaction: Transaction) -> str:
         """Its state."""
         challenge = secrets.token_hex(16)
-        with self.store.transaction(lasting=False) as transaction:
-            transaction.add_ticket(challenge, "radius", str(about), self.now + CHALLENGE_LIFE)
+        transaction.add_ticket(challenge, "radius", str(about), self.now + CHALLENGE_LIFE)
         return challenge
 
     def _radius_second(self, username: str, code: str, state: str, source: str) -> str:
@@ -581,8 +584,9 @@ class Service:
             waits = transaction.waits_until(_network(source)) > self.now
             about = _Challenge.read(None if waits else transaction.spend_ticket(state, "radius", self.now))
             sid = about.sid or _nobody(name)
-            locked = transaction.waits_until(f"account:{sid}") > self.now
+            until = transaction.failures(f"account:{sid}")
             held = transaction.held(sid)
+        locked = (until or 0) > self.now
         if waits:
             raise self._throttled(source)
         # what follows is done for everybody, the password wrong or the account unknown: how long it takes must not tell
@@ -590,11 +594,12 @@ class Service:
         fitting = self._fitting(held, "radius", code)
         account = found if about.right and about.name == name else None
         usable = account if account and account.usable and not locked else None
-        device, backend = self._first_accepted(fitting) if usable and not about.asked else None, ""
+        device, backend = self._first_accepted(fitting, forgive=until is not None) if usable and not about.asked else None, ""
         if device is None and self.rules.backend_radius:
             verdict = self._backend_says(usable, code, about.asked)
             if verdict.transaction:
-                return self._challenge(replace(about, asked=verdict.transaction))
+                with self.store.transaction(lasting=False) as transaction:
+                    return self._challenge(replace(about, asked=verdict.transaction), transaction)
             device, backend = ("", "privacyidea") if verdict.accepted else (None, "")
         if usable is None or device is None:
             self._failure(account, source, "radius-code", username)
@@ -613,16 +618,16 @@ class Service:
             self.backend.pretend()
         return factors.Verdict()
 
-    def _first_accepted(self, fitting: Sequence[tuple[Device, int]]) -> str | None:
+    def _first_accepted(self, fitting: Sequence[tuple[Device, int]], *, forgive: bool) -> str | None:
         """The device whose code it is, accepted now."""
         for device, counter in fitting:
-            if self._try(partial(self._accept_login, device, counter)):
+            if self._try(partial(self._accept_login, device, counter, forgive)):
                 return device.id
         return None
 
-    def _accept_login(self, device: Device, counter: int, transaction: Transaction) -> bool:
+    def _accept_login(self, device: Device, counter: int, forgive: bool, transaction: Transaction) -> bool:
         done = self._accept(device, counter, "radius", transaction)
-        if done:
+        if done and forgive:
             transaction.forgive(f"account:{device.sid}")
         return done
 
@@ -640,8 +645,7 @@ class Service:
 
     def _accept(self, device: Device, counter: int, channel: str, transaction: Transaction) -> bool:
         """Whether it is. Who has to wait by now does, for many guesses at once are judged before the first is counted."""
-        waits = transaction.waits_until(f"account:{device.sid}") > self.now
-        done = not waits and not self._forgotten(transaction, counter) and transaction.accept(device.id, channel, counter)
+        done = transaction.accept(device.id, channel, counter, who=f"account:{device.sid}", now=self.now)
         if done:
             transaction.saw(device.id, self.now, _drift(counter, self.now))
         return done
@@ -672,12 +676,6 @@ class Service:
             except Conflict:
                 continue
         raise Refused("unavailable", "too many requests for the same thing at once")
-
-    @staticmethod
-    def _forgotten(transaction: Transaction, counter: int) -> bool:
-        """Whether the step may have been accepted in a time that a restored database knows nothing of (a step of the future included)."""
-        floor = transaction.number(FLOOR)
-        return bool(floor) and counter <= codes.counter_at(floor) + 1 + codes.MOST_DRIFT
 
     def _device(self, transaction: Transaction, device: str) -> Device:
         found = transaction.device(device)

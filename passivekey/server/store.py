@@ -19,6 +19,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from passivekey.errors import ConfigurationError
+from passivekey.protocol import codes
 from passivekey.server.database import Connection, Database, plain
 
 SCHEMA = 2
@@ -229,13 +230,18 @@ _ACCEPTED = (
 _LAST_ACCEPTED = sa.select(accepted.c.counter).where(*_ACCEPTED)
 _ACCEPT = sa.text(
     "INSERT INTO accepted (device, channel, site, counter) SELECT id, :channel, :site, :counter FROM devices "
-    "WHERE id = :device AND state = 'active' "
+    "WHERE id = :device AND state = 'active' AND NOT EXISTS (SELECT 1 FROM failures WHERE who = :who AND until > :now) "
+    # what may have been accepted in a time that a restored database knows nothing of (a step of the future included)
+    f"AND NOT EXISTS (SELECT 1 FROM meta WHERE name = '{FLOOR}' "
+    f"AND CASE WHEN name = '{FLOOR}' THEN CAST(value AS BIGINT) END / {codes.STEP} + {1 + codes.MOST_DRIFT} >= :counter) "
     "ON CONFLICT (device, channel, site) DO UPDATE SET counter = excluded.counter WHERE accepted.counter < excluded.counter"
 ).bindparams(
     sa.bindparam("device", type_=sa.String),
     sa.bindparam("channel", type_=sa.String),
     sa.bindparam("site", type_=sa.String),
     sa.bindparam("counter", type_=sa.BigInteger),
+    sa.bindparam("who", type_=sa.String),
+    sa.bindparam("now", type_=sa.BigInteger),
 )
 _ADD_SESSION = sa.insert(sessions)
 _SESSION = sa.select(sessions.c.device, sessions.c.created, sessions.c.used).where(
@@ -409,9 +415,10 @@ class Transaction:
         found = self._run(_LAST_ACCEPTED, where_device=device, where_channel=channel, where_site=site).fetchone()
         return -1 if found is None else int(found[0])
 
-    def accept(self, device: str, channel: str, counter: int, site: str = "") -> bool:
-        """Whether this counter is accepted now, and by nobody else: the device is active, and it is later than all before it."""
-        return bool(self._run(_ACCEPT, device=device, channel=channel, site=site, counter=counter).rowcount)
+    def accept(self, device: str, channel: str, counter: int, site: str = "", *, who: str = "", now: int = 0) -> bool:
+        """Whether this counter is accepted now, and by nobody else: the device is active, the counter later than all before it and than
+        what a restore has forgotten, and `who` (as in `failed`) need not wait."""
+        return bool(self._run(_ACCEPT, device=device, channel=channel, site=site, counter=counter, who=who, now=now).rowcount)
 
     # ---- sessions of sites
 
@@ -461,6 +468,11 @@ class Transaction:
     def waits_until(self, *who: str) -> int:
         """Until when these have to wait; 0 if none does."""
         return max((int(found[0]) for one in who for found in self._run(_WAITS, one=one)), default=0)
+
+    def failures(self, who: str) -> int | None:
+        """Until when it has to wait; None where no failure is counted."""
+        found = self._run(_WAITS, one=who).fetchone()
+        return None if found is None else int(found[0])
 
     def failed(self, who: str, now: int, limit: int, lock: int, forget: int) -> int:
         """One more failure; after `limit` of them in `forget` seconds it waits `lock` seconds. How many there are."""
