@@ -91,7 +91,7 @@ class Peer:
             "-k",
             "gthread",
             "--threads",
-            "8",
+            "2",
             "--no-control-socket",
             "--keep-alive",
             "60",
