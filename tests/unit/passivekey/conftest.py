@@ -170,3 +170,17 @@ def workstation(service):
 @pytest.fixture
 def pc(workstation, alice):
     return workstation(alice).complete()
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory):
+    """A server over TLS in this process, for agents."""
+    from tests.unit.passivekey.agent_server import running  # of uvicorn, which is not everywhere
+
+    with running(tmp_path_factory.mktemp("https")) as found:
+        yield found
+
+
+@pytest.fixture
+def https(started, service, clock):
+    return started.serve(service, clock)

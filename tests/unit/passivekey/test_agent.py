@@ -26,21 +26,9 @@ from passivekey.agent.secret_store import FileStore, SecretStoreError
 from passivekey.protocol import codes, messages
 from passivekey.protocol.errors import Refused
 from passivekey.server import keyring as server_keyring
-from tests.unit.passivekey.agent_server import running
 
 SITE = "intranet.corp.example"
 DAY = 86400
-
-
-@pytest.fixture(scope="module")
-def started(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("https")) as found:
-        yield found
-
-
-@pytest.fixture
-def https(started, service, clock):
-    return started.serve(service, clock)
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ from passivekey.agent.client import Server
 from passivekey.agent.container import ContainerError
 from passivekey.agent.secret_store import FileStore, SecretStoreError
 from passivekey.protocol import messages
-from tests.unit.passivekey.agent_server import running
 
 MISSING = [name for name in ("swtpm", "tpm2_createprimary", "openssl") if not shutil.which(name)]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)} (Debian: swtpm tpm2-tools openssl)")
@@ -99,17 +98,6 @@ def on(machines, monkeypatch):
     monkeypatch.setattr(tpm, "_run", run)
     move(0)
     return move
-
-
-@pytest.fixture(scope="module")
-def started(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("https")) as found:
-        yield found
-
-
-@pytest.fixture
-def https(started, service, clock):
-    return started.serve(service, clock)
 
 
 @pytest.fixture
