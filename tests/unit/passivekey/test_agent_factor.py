@@ -23,10 +23,8 @@ from tests.unit.passivekey.test_agent import (  # noqa: F401  # fixtures
     asked,
     clocks,
     devices,
-    https,
     killed_at,
     settings,
-    started,
 )
 
 
@@ -105,14 +103,14 @@ def test_a_challenge_of_privacyidea(answering, service, policy, alice):
     assert found.questions[1][0] == "Enter the OTP from the SMS:[31m: "
 
 
-def test_guessing_ends(answering, service, policy, https):  # noqa: F811
+def test_guessing_ends(answering, service, policy, https):
     found = answering(*["0000-0000-0000-0000"] * 50)
     with pytest.raises(ServerError, match="second factor"):
         found.bring_up()
     assert len(found.questions) == 5 and https.seen.count("/v1/sign-in") == 1
 
 
-def test_kinds_that_this_agent_does_not_know(answering, https):  # noqa: F811
+def test_kinds_that_this_agent_does_not_know(answering, https):
     refusal = {"type": "urn:passivekey:error:second-factor-required", "detail": "", "accepted": ["retina"]}
     https.before = lambda scope: (401, [], refusal) if scope["path"] == "/v1/devices" else None
     found = answering("x")
@@ -122,7 +120,7 @@ def test_kinds_that_this_agent_does_not_know(answering, https):  # noqa: F811
 
 
 @pytest.mark.parametrize("words", [{}, {"accepted": "ticket"}, {"accepted": None}, {"accepted": [7], "transaction": []}])
-def test_refusals_that_are_none(answering, https, words):  # noqa: F811
+def test_refusals_that_are_none(answering, https, words):
     refusal = {"type": "urn:passivekey:error:second-factor-required", **words}
     https.before = lambda scope: (401, [], refusal) if scope["path"] == "/v1/devices" else None
     with pytest.raises(ServerError, match="second-factor-required"):
@@ -277,12 +275,12 @@ def test_killed_at_every_step_no_second_ticket_is_needed(
     )
 
 
-def second_answer_lost(https):  # noqa: F811
+def second_answer_lost(https):
     """Of /v1/devices: the one that makes the device."""
     return lambda scope: (502, [], b"") if scope["path"] == "/v1/devices" and https.seen.count("/v1/devices") == 2 else None
 
 
-def test_an_answer_that_was_lost(answering, service, policy, alice, https):  # noqa: F811
+def test_an_answer_that_was_lost(answering, service, policy, alice, https):
     https.after = second_answer_lost(https)
     with pytest.raises(ServerError, match="unreachable"):
         answering(ticket(service, alice)).bring_up()
@@ -292,7 +290,7 @@ def test_an_answer_that_was_lost(answering, service, policy, alice, https):  # n
     assert [found.bring_up().device] == devices(service) and found.questions == []
 
 
-def test_revoked_before_the_answer_came(answering, service, policy, alice, https):  # noqa: F811
+def test_revoked_before_the_answer_came(answering, service, policy, alice, https):
     """The device of this request is gone: the agent asks with a new one, and for a new ticket."""
     https.after = second_answer_lost(https)
     with pytest.raises(ServerError, match="unreachable"):
