@@ -39,7 +39,7 @@ class Database:
         self._statements: dict[sa.Executable, tuple[str, dict[str, Any], list[str] | None]] = {}
         # SQLite has one writer at a time, and who comes second sleeps: within a process it is better to stand in line
         self._writer = threading.Lock() if self._sqlite else nullcontext()
-        (_prepare_sqlite if self._sqlite else _try_idle)(self.engine)
+        (_prepare_sqlite if self._sqlite else _prepare_postgresql)(self.engine)
 
     @contextmanager
     def transaction(self, *, reading: bool = False, lasting: bool = True) -> Iterator[Connection]:
@@ -52,11 +52,7 @@ class Database:
             with nullcontext() if reading else self._writer, self.engine.begin() as connection:
                 found = Connection(self, connection)
                 self._begin(found, reading, lasting)
-                try:
-                    yield found
-                finally:
-                    if reading and not self._sqlite:
-                        found.driver.autocommit = False
+                yield found
         except (sa.exc.IntegrityError, dbapi.IntegrityError) as error:
             raise Conflict(plain(error)) from error
         except (sa.exc.SQLAlchemyError, dbapi.Error) as error:
@@ -74,10 +70,8 @@ class Database:
 
     def _begin(self, connection: Connection, reading: bool, lasting: bool) -> None:
         if not self._sqlite:
-            if reading:
-                connection.driver.autocommit = True  # each statement sees what is committed in any case, and this saves two messages
-            elif not lasting:
-                connection.driver.execute("SET LOCAL synchronous_commit = off")
+            if not reading:  # in a transaction too, each statement sees all that is committed; without one it is two messages less
+                connection.driver.execute("BEGIN" if lasting else "BEGIN; SET LOCAL synchronous_commit = off", prepare=False)
         elif reading:
             connection.driver.execute("BEGIN")
         else:
@@ -121,7 +115,11 @@ def _prepare_sqlite(engine: sa.Engine) -> None:
             connection.execute(f"PRAGMA {setting}")
 
 
-def _try_idle(engine: sa.Engine) -> None:
+def _prepare_postgresql(engine: sa.Engine) -> None:
+    @sa.event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: Any) -> None:
+        connection.autocommit = True  # transactions are begun above
+
     @sa.event.listens_for(engine, "checkin")
     def _returned(_connection: Any, record: Any) -> None:
         record.info["idle since"] = time.monotonic()

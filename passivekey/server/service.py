@@ -320,7 +320,7 @@ class Service:
 
     def _by_device(self, principal: Account, given: factors.Factor) -> Callable[[Transaction], bool]:
         with self.store.transaction(reading=True) as transaction:
-            held = transaction.held(principal.sid)
+            held, _until = transaction.held(principal.sid, f"account:{principal.sid}")
         fitting = self._fitting(held, "enrollment", given.code)
         return lambda transaction: any(self._accept(device, counter, "enrollment", transaction) for device, counter in fitting)
 
@@ -562,30 +562,31 @@ class Service:
         right = bool(password) and self.directory.password_is(username, password)
         right = right and account is not None and account.usable
         about = _Challenge(account.sid if account else "", right, "", digest(username.casefold()))
-        with self.store.transaction(lasting=False) as transaction:
-            locked = transaction.waits_until(f"account:{account.sid if account else _nobody(about.name)}") > self.now
-            if about.right and not locked:
-                return self._challenge(about, transaction)
+        if about.right:
+            with self.store.transaction(lasting=False) as transaction:
+                challenge = self._challenge(about, transaction, f"account:{about.sid}")
+            if challenge:
+                return challenge
         self._failure(account, source, "radius-password", username)
         if self.rules.refuse_wrong_password_at_once:
             raise Refused("unauthenticated", "wrong name or password")
         with self.store.transaction(lasting=False) as transaction:
             return self._challenge(replace(about, right=False), transaction)
 
-    def _challenge(self, about: _Challenge, transaction: Transaction) -> str:
-        """Its state."""
+    def _challenge(self, about: _Challenge, transaction: Transaction, who: str = "") -> str:
+        """Its state; "" for one who has to wait."""
         challenge = secrets.token_hex(16)
-        transaction.add_ticket(challenge, "radius", str(about), self.now + CHALLENGE_LIFE)
-        return challenge
+        given = transaction.add_ticket(challenge, "radius", str(about), self.now + CHALLENGE_LIFE, who=who, now=self.now)
+        return challenge if given else ""
 
     def _radius_second(self, username: str, code: str, state: str, source: str) -> str:
-        name = digest(username.casefold())
+        name, who = digest(username.casefold()), _network(source)
         with self.store.transaction(lasting=False) as transaction:
-            waits = transaction.waits_until(_network(source)) > self.now
-            about = _Challenge.read(None if waits else transaction.spend_ticket(state, "radius", self.now))
+            spent = transaction.spend_ticket(state, "radius", self.now, who=who)
+            waits = spent is None and transaction.waits_until(who) > self.now
+            about = _Challenge.read(spent)
             sid = about.sid or _nobody(name)
-            until = transaction.failures(f"account:{sid}")
-            held = transaction.held(sid)
+            held, until = transaction.held(sid, f"account:{sid}")
         locked = (until or 0) > self.now
         if waits:
             raise self._throttled(source)

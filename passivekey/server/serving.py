@@ -119,17 +119,34 @@ def _serve(config: uvicorn.Config, listening: socket.socket, workers: int) -> No
         uvicorn.Server(config).run(sockets=[listening])
 
 
-def _listen(address: str, port: int) -> socket.socket:
-    """A socket that says it is of TCP. On one that does not, as uvicorn makes for several workers, asyncio leaves Nagle's algorithm on, and
+class Line(socket.socket):
+    """Where connections wait for a worker. Each worker has a line of its own, and the kernel sends about as many to each: of one line for
+    all, asyncio takes all that there are, so that the connections that a proxy opens at once, and keeps, are all of one worker."""
+
+    def __reduce__(self) -> tuple[Callable[[str, int], Line], tuple[str, int]]:
+        """For the worker that is started with it."""
+        return _line, self.getsockname()[:2]
+
+
+def _line(address: str, port: int) -> Line:
+    """It says that it is of TCP. On a socket that does not, as uvicorn makes for several workers, asyncio leaves Nagle's algorithm on, and
     each answer on a connection that is kept takes 40 ms more."""
-    found = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    found = Line(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        found.bind((address, port))
-    except OSError as error:
-        found.close()
-        raise ConfigurationError(f"tls.address {address}, tls.port {port}: {error.strerror}") from error
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    found.bind((address, port))
     return found
+
+
+def _listen(address: str, port: int) -> Line:
+    try:
+        # another server of the same user would share the port with this one: only without SO_REUSEPORT the kernel says that it is there
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address, port))
+        return _line(address, port)
+    except OSError as error:
+        raise ConfigurationError(f"tls.address {address}, tls.port {port}: {error.strerror}") from error
 
 
 def create() -> Starlette:

@@ -202,10 +202,18 @@ _given = sa.bindparam
 """A value that is given when the statement is run. (Names of columns stand for what is inserted.)"""
 
 _ONE_DEVICE = _DEVICE.where(devices.c.id == _given("device"))
+_WITH_SEED = devices.join(accounts, accounts.c.id == devices.c.account).outerjoin(
+    seeds, sa.and_(seeds.c.device == devices.c.id, seeds.c.state == "active")
+)
 _HELD = (
-    _DEVICE.add_columns(seeds.c.sealed, seeds.c.kid)
-    .outerjoin(seeds, sa.and_(seeds.c.device == devices.c.id, seeds.c.state == "active"))
-    .where(accounts.c.sid == _given("sid"), devices.c.state == "active")
+    sa.select(failures.c.until, *_DEVICE.selected_columns, seeds.c.sealed, seeds.c.kid)
+    # a row without a device where there is none, for somebody may have to wait all the same
+    .select_from(
+        sa.select(sa.literal(1).label("one"))
+        .subquery("always")
+        .outerjoin(failures, failures.c.who == _given("one"))
+        .outerjoin(_WITH_SEED, sa.and_(accounts.c.sid == _given("sid"), devices.c.state == "active"))
+    )
     .order_by(devices.c.created, devices.c.id)
 )
 _LATEST = sa.select(sa.func.max(certificates.c.expires)).where(certificates.c.device == devices.c.id).scalar_subquery()
@@ -248,9 +256,13 @@ _SESSION = sa.select(sessions.c.device, sessions.c.created, sessions.c.used).whe
     sessions.c.hash == _given("token"), sessions.c.site == _given("place")
 )
 _THIS_TICKET = (tickets.c.hash == _given("secret"), tickets.c.purpose == _given("what"))
-_ADD_TICKET = sa.insert(tickets)
+_NEED_NOT_WAIT = ~sa.exists().where(failures.c.who == _given("one"), failures.c.until > _given("now"))
+_ADD_TICKET = sa.insert(tickets).from_select(
+    ["hash", "purpose", "about", "expires"],
+    sa.select(*(_given(name, type_=tickets.c[name].type) for name in ("hash", "purpose", "about", "expires"))).where(_NEED_NOT_WAIT),
+)
 _TICKET = sa.select(tickets.c.about).where(*_THIS_TICKET, tickets.c.expires >= _given("now"))
-_SPEND_TICKET = sa.delete(tickets).where(*_THIS_TICKET).returning(tickets.c.about, tickets.c.expires)
+_SPEND_TICKET = sa.delete(tickets).where(*_THIS_TICKET, _NEED_NOT_WAIT).returning(tickets.c.about, tickets.c.expires)
 _WAITS = sa.select(failures.c.until).where(failures.c.who == _given("one"))
 _FORGIVE = sa.delete(failures).where(failures.c.who == _given("one"))
 _NUMBER = sa.select(_meta.c.value).where(_meta.c.name == _given("which"))
@@ -316,10 +328,12 @@ class Transaction:
         query = _DEVICE.where(accounts.c.sid == sid).order_by(devices.c.created, devices.c.id)
         return [Device(*found) for found in self._do(query.where(devices.c.state.in_(states)) if states else query)]
 
-    def held(self, sid: str) -> list[Held]:
-        """The account's active devices, each with its sealed seed and the kid of the storage key."""
-        found = self._run(_HELD, sid=sid).fetchall()
-        return [(Device(*row[:-2]), (row[-2], row[-1]) if row[-2] else None) for row in found]
+    def held(self, sid: str, who: str) -> tuple[list[Held], int | None]:
+        """The account's active devices, each with its sealed seed and the kid of the storage key; and until when `who` (as in `failed`) has
+        to wait, None where no failure is counted."""
+        found = self._run(_HELD, sid=sid, one=who).fetchall()
+        held: list[Held] = [(Device(*row[1:-2]), (row[-2], row[-1]) if row[-2] else None) for row in found if row[1] is not None]
+        return held, found[0][0]
 
     def active(self, device: str, now: int) -> tuple[Device, tuple[str, str]] | None:
         """An active device whose certificate has not ended, with its sealed seed and the kid of the storage key."""
@@ -437,8 +451,9 @@ class Transaction:
 
     # ---- nonces, challenges, sign-ins: secrets that are good once
 
-    def add_ticket(self, secret: str, purpose: str, about: str, expires: int) -> None:
-        self._run(_ADD_TICKET, hash=digest(secret), purpose=purpose, about=about, expires=expires)
+    def add_ticket(self, secret: str, purpose: str, about: str, expires: int, *, who: str = "", now: int = 0) -> bool:
+        """Whether it is given out: not to one (as in `failed`) who has to wait."""
+        return bool(self._run(_ADD_TICKET, hash=digest(secret), purpose=purpose, about=about, expires=expires, one=who, now=now).rowcount)
 
     def read_ticket(self, secret: str, purpose: str, now: int) -> str | None:
         """What the secret was given out about, while it is good."""
@@ -454,9 +469,9 @@ class Transaction:
     def prolong_ticket(self, secret: str, purpose: str, expires: int) -> None:
         self._do(sa.update(tickets).where(tickets.c.hash == digest(secret), tickets.c.purpose == purpose).values(expires=expires))
 
-    def spend_ticket(self, secret: str, purpose: str, now: int) -> str | None:
-        """As `read_ticket`, for the one that comes first."""
-        found = self._run(_SPEND_TICKET, secret=digest(secret), what=purpose).fetchone()
+    def spend_ticket(self, secret: str, purpose: str, now: int, *, who: str = "") -> str | None:
+        """As `read_ticket`, for the one that comes first; it stays as it is where `who` (as in `failed`) has to wait."""
+        found = self._run(_SPEND_TICKET, secret=digest(secret), what=purpose, one=who, now=now).fetchone()
         return str(found[0]) if found and found[1] >= now else None
 
     def drop_tickets(self, purpose: str, about: str) -> int:
@@ -468,11 +483,6 @@ class Transaction:
     def waits_until(self, *who: str) -> int:
         """Until when these have to wait; 0 if none does."""
         return max((int(found[0]) for one in who for found in self._run(_WAITS, one=one)), default=0)
-
-    def failures(self, who: str) -> int | None:
-        """Until when it has to wait; None where no failure is counted."""
-        found = self._run(_WAITS, one=who).fetchone()
-        return None if found is None else int(found[0])
 
     def failed(self, who: str, now: int, limit: int, lock: int, forget: int) -> int:
         """One more failure; after `limit` of them in `forget` seconds it waits `lock` seconds. How many there are."""

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Clients that take their time, against the server as it runs: uvicorn on a port of this machine."""
+"""Clients that take their time, and clients that come at once, against the server as it runs: uvicorn on a port of this machine."""
 
 from __future__ import annotations
 
 import http.client
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from types import SimpleNamespace
 
@@ -20,6 +25,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from passivekey.errors import ConfigurationError
 from passivekey.server import serving
 
 WITHIN = 0.6
@@ -93,3 +99,58 @@ def test_the_second_request_of_a_connection_has_to_come_as_well(port):
     time.sleep(0.1)
     slow.sendall(b"GET / HT")
     assert closed_after(slow) < 2 * WITHIN
+
+
+# ---- several workers
+
+
+def whose():
+    """An application that says which worker it is of."""
+
+    async def answer(_request):
+        return PlainTextResponse(str(os.getpid()))
+
+    return Starlette(routes=[Route("/", answer)])
+
+
+TWO = f"""
+from types import SimpleNamespace
+from passivekey.server import serving
+given = SimpleNamespace(address="127.0.0.1", port=0, certificate=None, certificate_key=None, proxies=())
+listening = serving._listen("127.0.0.1", 0)
+print(listening.getsockname()[1], flush=True)
+serving._serve(serving.configured(given, "{__name__}:whose", 2), listening, 2)
+"""
+
+
+@pytest.fixture
+def two_workers():
+    started = subprocess.Popen([sys.executable, "-c", TWO], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    port = int(started.stdout.readline())
+    deadline = time.monotonic() + 30
+    while len(workers_of(port, 8)) < 2:
+        assert time.monotonic() < deadline, "the workers do not start"
+        time.sleep(0.1)
+    yield port
+    os.killpg(started.pid, signal.SIGTERM)
+    started.wait(20)
+
+
+def workers_of(port, count):
+    """Who answers on so many connections that are opened at once."""
+    with suppress(ConnectionError):
+        clients = [connected(port) for _ in range(count)]
+        for client in clients:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        return Counter(client.makefile("rb").read().rpartition(b"\r\n")[2] for client in clients)
+    return Counter()
+
+
+def test_connections_that_come_at_once_are_of_all_workers(two_workers):
+    found = [sorted(workers_of(two_workers, 16).values()) for _proxy in range(20)]
+    assert sum(few[0] for few in found if len(few) == 2) >= 90, found  # about 128, with a deviation of 7
+
+
+def test_a_port_that_another_server_has(two_workers):
+    with pytest.raises(ConfigurationError, match="in use"):
+        serving._listen("127.0.0.1", two_workers)
