@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
@@ -27,6 +29,9 @@ from passivekey.server.service import SIGN_IN_LIFE, Service
 from passivekey.server.spnego import Acceptor
 
 COOKIE, SESSION, SIGN_IN = "__Host-passivekey", "__Host-passivekey-session", "__Host-passivekey-signin"
+HEALTH_LIFE = 2.0
+"""Seconds since it began that a look at what the service stands on is good for: everybody may ask, and a look costs the directory work."""
+
 _STATUS = {
     "malformed": 400,
     "unauthenticated": 401,
@@ -77,6 +82,8 @@ class Api:
         self.service = service
         self.fronts = fronts
         self.metrics = Metrics()
+        self._look: asyncio.Task[dict[str, str]] | None = None
+        self._look_began = 0.0
 
     # ---- for everybody
 
@@ -180,9 +187,16 @@ class Api:
     # ---- for those who look after it
 
     async def health(self, _request: Request) -> Response:
-        checks = await run_in_threadpool(self.service.health)
+        checks = await asyncio.shield(self._health_look())  # who goes away does not end it for the others
         well = all(state == "ok" for state in checks.values())
         return JSONResponse({"status": "ok" if well else "failing", "checks": checks}, 200 if well else 503)
+
+    def _health_look(self) -> asyncio.Task[dict[str, str]]:
+        """One for all who ask while it lasts, and for as long as it is new."""
+        if self._look is None or (self._look.done() and monotonic() - self._look_began > HEALTH_LIFE):
+            self._look_began = monotonic()
+            self._look = asyncio.create_task(run_in_threadpool(self.service.health))
+        return self._look
 
     async def show_metrics(self, request: Request) -> Response:
         if incoming.source(request) not in self.fronts.metrics:

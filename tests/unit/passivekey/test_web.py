@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,13 @@ import pytest
 pytest.importorskip("starlette", reason="Starlette is not installed")
 pytest.importorskip("httpx", reason="httpx is not installed")
 
+import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from starlette.testclient import TestClient
 
 from passivekey.protocol import codes, messages
+from passivekey.server import web
 from passivekey.server.web import COOKIE, SESSION, Fronts, application
 
 SITE = "intranet.corp.example"
@@ -190,6 +194,61 @@ def test_a_directory_that_is_down_is_said(client, service, pc, directory):
     assert client.get("/health").status_code == 503
     problem(check(client, **{COOKIE: pc.cookie()}), 503, "unavailable")
     assert json.loads(client.get("/health").text)["checks"]["directory"] == "no domain controller answers"
+
+
+@pytest.fixture
+def looks(service, monkeypatch):
+    """How often the service looked at what it stands on; `time` is what the application goes by."""
+
+    class Looks:
+        count, time, takes, found = 0, 1000.0, 0.0, "ok"
+
+        def __call__(self):
+            self.count += 1
+            self.time += self.takes
+            return {"directory": self.found}
+
+    found = Looks()
+    service.health = found
+    monkeypatch.setattr(web, "monotonic", lambda: found.time)
+    return found
+
+
+@pytest.mark.parametrize(("state", "status", "takes"), [("ok", 200, 0.0), ("no domain controller answers", 503, 0.0), ("slow", 503, 9.0)])
+def test_many_who_ask_for_health_are_answered_from_one_look(client, looks, state, status, takes):
+    """No longer than its life, which begins when it begins: one that fails late is not kept for longer."""
+    looks.found, looks.takes = state, takes
+    assert [client.get("/health").status_code for _n in range(5)] == [status] * 5
+    assert looks.count == (1 if takes < web.HEALTH_LIFE else 5)
+    looks.time += web.HEALTH_LIFE + 0.1
+    looks.found, looks.takes = "ok" if status != 200 else "gone", 0.0
+    assert client.get("/health").json()["checks"]["directory"] == looks.found
+
+
+def test_who_asks_for_health_during_a_look_waits_for_that_one(service, looks):
+    """And waits in no thread, which others need; who goes away ends it for nobody."""
+    begun, end = threading.Event(), threading.Event()
+
+    def slow():
+        begun.set()
+        assert end.wait(10)
+        return looks()
+
+    service.health = slow
+    asked = httpx.ASGITransport(application(service, FRONTS))
+
+    async def ask():
+        async with httpx.AsyncClient(transport=asked, base_url="https://passivekey.corp.example") as browser:
+            first = asyncio.create_task(browser.get("/health"))
+            await asyncio.to_thread(begun.wait, 10)
+            others = [asyncio.create_task(browser.get("/health")) for _n in range(100)]
+            first.cancel()
+            nonce = await browser.post("/v1/nonces")
+            end.set()
+            return nonce.status_code, {answer.status_code for answer in await asyncio.gather(*others)}
+
+    assert asyncio.run(ask()) == (201, {200})
+    assert looks.count == 1
 
 
 def test_nothing_is_done_that_cannot_be_audited(client, service, pc):
