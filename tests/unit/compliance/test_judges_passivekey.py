@@ -96,6 +96,10 @@ def secret(mode: int = 0o600, **more: Any) -> dict[str, Any]:
     return {"is": [file("/var/lib/passivekey/keys.json", mode, holds="keys", **more)]}
 
 
+def pgpass(**more: Any) -> dict[str, Any]:
+    return {"is": [*secret()["is"], {"path": "/etc/passivekey/pgpass", "holds": "database password", **more}]}
+
+
 def observed(**parts: Any) -> dict[str, Any]:
     devices = {
         "states": {"active": 3},
@@ -271,6 +275,11 @@ CASES: dict[str, list[Case]] = {
         Case(facts(secrets=secret(owner="bob")), "fail", "It belongs to bob"),
         Case(facts(secrets={"is": [{"path": "/x", "holds": "keytab", "missing": True}]}), "fail", "there is none"),
         Case(facts(secrets={"is": [{"path": "/x", "holds": "keytab", "reason": "Input/output error"}]}), "unknown", "Input/output"),
+        Case(facts(secrets=pgpass(**file("/etc/passivekey/pgpass"))), "pass"),
+        Case(facts(secrets=pgpass(**file("/etc/passivekey/pgpass", 0o644))), "fail", "Everybody on the host may use it", {"mode": "0644"}),
+        Case(facts(secrets=pgpass(**file("/etc/passivekey/pgpass", owner="postgres"))), "fail", "It belongs to postgres"),
+        Case(facts(secrets=pgpass(missing=True)), "fail", "The settings name it, and there is none", {"path": "/etc/passivekey/pgpass"}),
+        Case(facts(secrets=pgpass(reason="Permission denied")), "unknown", "Permission denied"),
     ],
     "passivekey-settings-protected": [
         Case(facts(), "pass"),
@@ -690,6 +699,19 @@ def test_no_secret_of_the_settings_leaves_the_host(monkeypatch: pytest.MonkeyPat
     assert not re.search("hid|den", json.dumps(found))
     assert found["database"].partition("://")[0] == database.partition("://")[0] and found["database"][-5:] == database[-5:]
     assert "pin-source=file:/etc/pin" in found["keys"]["passphrase"]
+
+
+@pytest.mark.parametrize("left", [(), ("pgpass.next",)])
+def test_files_of_the_database_that_settings_name_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, left: tuple[str, ...]
+) -> None:
+    """Its password and its key, wherever they are; and passwords that were left beside the settings."""
+    program = script()
+    monkeypatch.setitem(program["secret_files"].__globals__, "SETTINGS", str(tmp_path / "server.toml"))
+    for name in left:
+        (tmp_path / name).touch()
+    found = program["secret_files"]({"database": "postgresql+psycopg://pk@db/pk?sslkey=/srv/a%20key&sslmode=require&passfile=/srv/pass"})
+    assert found == {"/srv/pass": "database password", "/srv/a key": "database key"} | {str(tmp_path / name): name for name in left}
 
 
 def test_what_a_host_brings_becomes_facts(tmp_path: Path) -> None:

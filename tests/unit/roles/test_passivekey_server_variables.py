@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import importlib.util
 import json
+import runpy
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -19,6 +20,11 @@ from typing import Any
 
 import pytest
 import yaml
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli", reason="this Python has no reader of TOML")
 
 settings = pytest.importorskip("passivekey.server.settings", reason="what the server stands on is not installed")
 
@@ -331,3 +337,19 @@ def test_a_variable_changes_what_it_says(
             assert set(value) - set(before.values[where]) == set(expected)
         else:
             assert value == expected, label
+
+
+def test_an_audit_looks_at_all_secrets_that_the_role_writes(
+    rendered: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are given and those that are made, of each case, as control passivekey-secrets-protected has them."""
+    audit = runpy.run_path(str(ROOT / "plugins/module_utils/compliance/observers/on_host/passivekey_state.py"), run_name="on_a_host")
+    for number, values in enumerate(rendered):
+        host = Host(values, tmp_path / str(number))
+        here = f"{host.folder}/etc/passivekey"
+        monkeypatch.setitem(audit["secret_files"].__globals__, "SETTINGS", f"{here}/server.toml")
+        monkeypatch.setitem(audit["secret_files"].__globals__, "RADIUS", (f"{here}/radius",))
+        given = [file["path"] for file in host.values["private"] if not int(file["mode"], 8) & 0o007]
+        made = [path for made in host.values["made"] for path in (made["path"], made["for"])]
+        looked_at = audit["secret_files"](tomllib.loads(host.files[SETTINGS].replace("/etc/passivekey", here)))
+        assert {str(host.folder) + path for path in (*given, *made)} <= {*looked_at}

@@ -22,6 +22,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 SETTINGS = "/etc/passivekey/server.toml"
 PROGRAM = "/opt/passivekey/bin/passivekey"
@@ -124,9 +125,14 @@ def database(url: str) -> str:
     return re.sub(r"^sqlite(\+\w+)?:///", "", url).partition("?")[0] if url.startswith("sqlite") else ""
 
 
+def parameter(url: str, name: str) -> str | None:
+    """What a database's address hands to libpq."""
+    return dict(parse_qsl(urlsplit(url).query)).get(name)
+
+
 def secret_files(found: dict[str, Any]) -> dict[str, str]:
     """By path, what is in it: all that lets others act as the server, its users or its sites."""
-    passphrase = found.get("keys", {}).get("passphrase", "")
+    passphrase, address = found.get("keys", {}).get("passphrase", ""), found.get("database", "")
     named = {
         "keys": found.get("keys", {}).get("file"),
         "passphrase": passphrase.removeprefix("file:") if passphrase.startswith("file:") else None,
@@ -135,12 +141,14 @@ def secret_files(found: dict[str, Any]) -> dict[str, str]:
         "directory password": found.get("directory", {}).get("password_file"),
         "RADIUS bearer": found.get("radius", {}).get("secret_file"),
         "privacyIDEA token": found.get("backend", {}).get("token_file"),
-        "database": database(found.get("database", "")),
+        "database": database(address),
+        "database password": parameter(address, "passfile"),
+        "database key": parameter(address, "sslkey"),
     }
     paths = {path: name for name, path in named.items() if path}
     paths.update({path: f"secret of site {site}" for site, path in found.get("sites", {}).items()})
     folder = Path(SETTINGS).parent
-    several = [*folder.glob("secrets/*"), *folder.glob("nginx/*"), *folder.glob("radius-*"), *folder.glob("*.cred")]
+    several = [path for each in ("secrets/*", "nginx/*", "radius-*", "*.cred", "pgpass*") for path in folder.glob(each)]
     several += [Path(RADIUS[0], name) for name in ("clients.conf", "local.conf", "bearer.conf")]
     paths.update({str(path): path.name for path in several if path.is_file() and str(path) not in paths})
     return paths
