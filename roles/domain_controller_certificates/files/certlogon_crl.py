@@ -305,16 +305,15 @@ def run(settings: dict[str, Any], write: bool) -> tuple[int, list[dict[str, Any]
 def main() -> int:
     parser = argparse.ArgumentParser(description="Keep the CRL files of a Samba KDC fresh.")
     parser.add_argument("--check", action="store_true", help="fetch and judge, write nothing")
-    parser.add_argument("configuration", nargs="?", default=CONFIGURATION, help="file, or - for standard input, or the JSON itself")
+    parser.add_argument("configuration", nargs="?", default=CONFIGURATION, help="file, or - for standard input")
     arguments = parser.parse_args()
+    given = arguments.configuration
     try:
-        given = arguments.configuration
-        text = sys.stdin.read() if given == "-" else given if given.startswith("{") else Path(given).read_text()
-        settings = json.loads(text)
+        settings = json.loads(sys.stdin.read() if given == "-" else Path(given).read_text())
         folder = Path(settings["folder"])
         assert isinstance(settings["authorities"], list)
     except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
-        log(f"{arguments.configuration[:80]}: {error!r}")
+        log(f"{given}: {error!r}")
         return 3
     try:
         if arguments.check:

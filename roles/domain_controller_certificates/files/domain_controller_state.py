@@ -2,7 +2,7 @@
 """What a Samba domain controller has of certificates, and what it shows to others. Reads only, prints JSON.
 
 python3 - '{"read": {...}}' < this file     on the domain controller, as root
-python3 - '{"probe": {...}}' < this file    anywhere: its LDAPS as a client sees it
+python3 THIS - < {"probe": {...}}           anywhere: its LDAPS as a client sees it
 
 Needs Python 3.9 and openssl 3, and to read a domain controller Samba's Python package, which each has.
 """
@@ -403,5 +403,5 @@ def probe(options: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    asked = json.loads(sys.argv[1])
+    asked = json.loads(sys.stdin.read() if sys.argv[1] == "-" else sys.argv[1])
     json.dump(read(asked["read"]) if "read" in asked else probe(asked["probe"]), sys.stdout)

@@ -6,7 +6,7 @@ certlogon-gateway refresh    fetch now; --serial S: this serial number must be o
 certlogon-gateway apply      have ocserv run with the configuration and certificate that are in place
 certlogon-gateway status     tell, change nothing
 certlogon-gateway radius     ask each RADIUS server for a user that there is not, and tell which answer
-Further: --check says what would be done; --config FILE (default /etc/ocserv/certlogon/gateway.json), or the JSON itself.
+Further: --check says what would be done; --config FILE (default /etc/ocserv/certlogon/gateway.json), - for standard input.
 
 ocserv (1.1.6 and 1.3.0) takes a CRL that has expired, or that another CA of the same name signed, for a good one; a CRL file that is
 missing at a reload ends it. So it never sees what was not judged here: each CA's CRL must be signed by that CA, in force and no part of
@@ -634,16 +634,16 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="say what would be done")
     parser.add_argument("--serial", action="append", default=[], help="must be on a CRL now")
     parser.add_argument("--user", action="append", default=[], help="end this user's sessions")
-    parser.add_argument("--config", default=CONFIGURATION, help="file, or the JSON itself")
+    parser.add_argument("--config", default=CONFIGURATION, help="file, or - for standard input")
     options = parser.parse_args()
     os.environ["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     given = options.config
     try:
-        settings = json.loads(given if given.startswith("{") else Path(given).read_text())
+        settings = json.loads(sys.stdin.read() if given == "-" else Path(given).read_text())
         folder = Path(settings["folder"])
         assert isinstance(settings["authorities"], list)
     except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
-        log(f"{given[:80]}: {error!r}")
+        log(f"{given}: {error!r}")
         return 3
     if options.command == "radius":
         return servers_asked(settings)

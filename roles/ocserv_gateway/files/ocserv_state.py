@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host has of what makes an ocserv gateway. Reads only, prints JSON. Needs Python 3.10 and openssl 3.
+"""What a host has of what makes an ocserv gateway. Reads only: options and answer are JSON. Needs Python 3.10 and openssl 3.
 
 The reading of certificates is that of role domain_controller_certificates (domain_controller_state.py), given as a module beside this.
 """
@@ -184,4 +184,4 @@ def signed_by_it(path: Path, ca: dict[str, Any]) -> bool:
 
 
 if __name__ == "__main__":
-    json.dump(read(json.loads(sys.argv[1])), sys.stdout)
+    json.dump(read(json.load(sys.stdin)), sys.stdout)

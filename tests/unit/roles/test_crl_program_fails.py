@@ -54,6 +54,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
         "vpn_gateway_revoked_serials": [],
         "vpn_gateway_revoked_users": [],
         "__certlogon_dc_crl_settings": {},
+        "__certlogon_dc_loader": "",
         "__certlogon_dc_paths": {"crl_script": str(folder / "script"), "crl_settings": str(folder / "settings")},
         "__certlogon_dc_timer": "none",
     }
