@@ -562,22 +562,23 @@ class Service:
         right = bool(password) and self.directory.password_is(username, password)
         right = right and account is not None and account.usable
         about = _Challenge(account.sid if account else "", right, "", digest(username.casefold()))
-        if about.right:
-            with self.store.transaction(lasting=False) as transaction:
-                challenge = self._challenge(about, transaction, f"account:{about.sid}")
-            if challenge:
-                return challenge
-        self._failure(account, source, "radius-password", username)
-        if self.rules.refuse_wrong_password_at_once:
-            raise Refused("unauthenticated", "wrong name or password")
-        with self.store.transaction(lasting=False) as transaction:
-            return self._challenge(replace(about, right=False), transaction)
+        who = f"account:{about.sid or _nobody(about.name)}"
+        words = str(about), str(replace(about, right=False)), self.now + CHALLENGE_LIFE
 
-    def _challenge(self, about: _Challenge, transaction: Transaction, who: str = "") -> str:
-        """Its state; "" for one who has to wait."""
-        challenge = secrets.token_hex(16)
-        given = transaction.add_ticket(challenge, "radius", str(about), self.now + CHALLENGE_LIFE, who=who, now=self.now)
-        return challenge if given else ""
+        def begin(transaction: Transaction) -> tuple[str, bool]:
+            # who has to wait is asked for a code like anybody, and the database is asked the same, the password right or wrong
+            challenge = secrets.token_hex(16)
+            good = transaction.add_challenge(challenge, "radius", *words, who=who, now=self.now) and about.right
+            if not good:
+                self._count(transaction, account, source, username)
+            return challenge, good
+
+        challenge, good = self._try(begin, lasting=False)
+        if not good:
+            self._refusal(account, source, "radius-password")
+            if self.rules.refuse_wrong_password_at_once:
+                raise Refused("unauthenticated", "wrong name or password")
+        return challenge
 
     def _radius_second(self, username: str, code: str, state: str, source: str) -> str:
         name, who = digest(username.casefold()), _network(source)
@@ -599,8 +600,10 @@ class Service:
         if device is None and self.rules.backend_radius:
             verdict = self._backend_says(usable, code, about.asked)
             if verdict.transaction:
+                challenge = secrets.token_hex(16)
                 with self.store.transaction(lasting=False) as transaction:
-                    return self._challenge(replace(about, asked=verdict.transaction), transaction)
+                    transaction.add_ticket(challenge, "radius", str(replace(about, asked=verdict.transaction)), self.now + CHALLENGE_LIFE)
+                return challenge
             device, backend = ("", "privacyidea") if verdict.accepted else (None, "")
         if usable is None or device is None:
             self._failure(account, source, "radius-code", username)
@@ -717,6 +720,11 @@ class Service:
             return transaction.waits_until(f"account:{account.sid}") > self.now
 
     def _failure(self, account: Account | None, source: str, what: str, username: str = "") -> None:
+        # not lasting: who waits for the disk would tell by it that the password was wrong
+        self._try(lambda transaction: self._count(transaction, account, source, username), lasting=False)
+        self._refusal(account, source, what)
+
+    def _count(self, transaction: Transaction, account: Account | None, source: str, username: str) -> None:
         """Of nobody as much is written down as of somebody, for it takes its time, but nobody ever waits."""
         rules = self.rules
         limits = {_network(source): rules.source_failures}
@@ -724,13 +732,10 @@ class Service:
             limits[f"account:{account.sid}"] = rules.account_failures
         else:
             limits[f"nobody:{_nobody(digest(username.casefold()))}"] = 2**31
+        for who, limit in sorted(limits.items()):
+            transaction.failed(who, self.now, limit, rules.locked_for, rules.failures_within)
 
-        def count(transaction: Transaction) -> None:
-            for who, limit in sorted(limits.items()):
-                transaction.failed(who, self.now, limit, rules.locked_for, rules.failures_within)
-
-        # not lasting: who waits for the disk would tell by it that the password was wrong
-        self._try(count, lasting=False)
+    def _refusal(self, account: Account | None, source: str, what: str) -> None:
         self.audit.write(f"{what}-refused", account=account.sid if account else "", source=source)
 
 

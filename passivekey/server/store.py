@@ -256,14 +256,27 @@ _SESSION = sa.select(sessions.c.device, sessions.c.created, sessions.c.used).whe
     sessions.c.hash == _given("token"), sessions.c.site == _given("place")
 )
 _THIS_TICKET = (tickets.c.hash == _given("secret"), tickets.c.purpose == _given("what"))
-_NEED_NOT_WAIT = ~sa.exists().where(failures.c.who == _given("one"), failures.c.until > _given("now"))
-_ADD_TICKET = sa.insert(tickets).from_select(
-    ["hash", "purpose", "about", "expires"],
-    sa.select(*(_given(name, type_=tickets.c[name].type) for name in ("hash", "purpose", "about", "expires"))).where(_NEED_NOT_WAIT),
+_HAS_TO_WAIT = sa.exists().where(failures.c.who == _given("one"), failures.c.until > _given("now"))
+_ADD_TICKET = sa.insert(tickets)
+_ADD_CHALLENGE = sa.text(
+    "INSERT INTO tickets (hash, purpose, about, expires) SELECT :hash, :purpose, "
+    "CASE WHEN EXISTS (SELECT 1 FROM failures WHERE who = :who AND until > :now) THEN :otherwise ELSE :about END, :expires RETURNING about"
+).bindparams(
+    *(sa.bindparam(name, type_=sa.String) for name in ("hash", "purpose", "who", "otherwise", "about")),
+    *(sa.bindparam(name, type_=sa.BigInteger) for name in ("now", "expires")),
 )
 _TICKET = sa.select(tickets.c.about).where(*_THIS_TICKET, tickets.c.expires >= _given("now"))
-_SPEND_TICKET = sa.delete(tickets).where(*_THIS_TICKET, _NEED_NOT_WAIT).returning(tickets.c.about, tickets.c.expires)
+_SPEND_TICKET = sa.delete(tickets).where(*_THIS_TICKET, ~_HAS_TO_WAIT).returning(tickets.c.about, tickets.c.expires)
 _WAITS = sa.select(failures.c.until).where(failures.c.who == _given("one"))
+_COUNT = "CASE WHEN :now - failures.last > :forget THEN 1 ELSE failures.count + 1 END"
+_FAILED = sa.text(
+    "INSERT INTO failures (who, count, last, until) VALUES (:who, 1, :now, CASE WHEN 1 >= :most THEN :now + :lock ELSE 0 END) "
+    f"ON CONFLICT (who) DO UPDATE SET count = {_COUNT}, last = :now, "
+    f"until = CASE WHEN {_COUNT} >= :most THEN :now + :lock ELSE 0 END RETURNING count"
+).bindparams(
+    sa.bindparam("who", type_=sa.String),
+    *(sa.bindparam(name, type_=sa.BigInteger) for name in ("now", "most", "lock", "forget")),
+)
 _FORGIVE = sa.delete(failures).where(failures.c.who == _given("one"))
 _NUMBER = sa.select(_meta.c.value).where(_meta.c.name == _given("which"))
 
@@ -451,9 +464,13 @@ class Transaction:
 
     # ---- nonces, challenges, sign-ins: secrets that are good once
 
-    def add_ticket(self, secret: str, purpose: str, about: str, expires: int, *, who: str = "", now: int = 0) -> bool:
-        """Whether it is given out: not to one (as in `failed`) who has to wait."""
-        return bool(self._run(_ADD_TICKET, hash=digest(secret), purpose=purpose, about=about, expires=expires, one=who, now=now).rowcount)
+    def add_ticket(self, secret: str, purpose: str, about: str, expires: int) -> None:
+        self._run(_ADD_TICKET, hash=digest(secret), purpose=purpose, about=about, expires=expires)
+
+    def add_challenge(self, secret: str, purpose: str, about: str, otherwise: str, expires: int, *, who: str, now: int) -> bool:
+        """As `add_ticket`, but about something else for `who` (as in `failed`) has to wait: whether that is not so. It takes as long."""
+        values = {"hash": digest(secret), "purpose": purpose, "about": about, "otherwise": otherwise, "expires": expires}
+        return bool(self._run(_ADD_CHALLENGE, who=who, now=now, **values).fetchone()[0] == about)
 
     def read_ticket(self, secret: str, purpose: str, now: int) -> str | None:
         """What the secret was given out about, while it is good."""
@@ -486,14 +503,7 @@ class Transaction:
 
     def failed(self, who: str, now: int, limit: int, lock: int, forget: int) -> int:
         """One more failure; after `limit` of them in `forget` seconds it waits `lock` seconds. How many there are."""
-        found = self._do(sa.select(failures.c.count, failures.c.last).where(failures.c.who == who).with_for_update()).first()
-        count = 1 if found is None or now - found.last > forget else int(found[0]) + 1
-        values = {"count": count, "last": now, "until": now + lock if count >= limit else 0}
-        if found is None:
-            self._do(sa.insert(failures).values(who=who, **values))
-        else:
-            self._do(sa.update(failures).where(failures.c.who == who).values(**values))
-        return count
+        return int(self._run(_FAILED, who=who, now=now, most=limit, lock=lock, forget=forget).fetchone()[0])
 
     def forgive(self, *who: str) -> None:
         for one in who:

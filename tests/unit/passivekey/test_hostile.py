@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from passivekey.protocol import codes, messages
 from passivekey.protocol.errors import Refused
+from passivekey.server.database import Connection, Database
 from passivekey.server.ldap import Connecting, LdapDirectory
 from passivekey.server.service import Service
 from passivekey.server.store import Transaction
@@ -215,6 +216,33 @@ def test_the_second_step_does_the_same_whatever_the_password_was(service, direct
     nobody = worked(service, directory, monkeypatch, client, "nobody@corp.example", "pass")
     without = worked(service, directory, monkeypatch, client, bob.name, "pass")
     assert known["pass"] == known["wrong"] == nobody == without == {"by_sid": 1, "_open": 1, "failed": 2}
+
+
+def asked(client, monkeypatch, name, password):
+    """How many transactions and statements the first step of a login is."""
+    done = Counter()
+
+    def count(owner, method):
+        real = getattr(owner, method)
+        monkeypatch.setattr(owner, method, lambda *given, **named: done.update([method]) or real(*given, **named))
+
+    with monkeypatch.context():
+        count(Database, "_begin")
+        count(Connection, "run")
+        assert "reply:State" in radius(client, username=name, password=password).json()
+    monkeypatch.undo()
+    return done
+
+
+def test_the_first_step_asks_the_database_the_same_whatever_was_wrong(service, client, alice, bob, monkeypatch):
+    """Who had to wait was told by one transaction more that the password was right; each failure took three times as long as a login."""
+    with service.store.transaction() as transaction:
+        for _failure in range(limit := service.rules.account_failures):
+            transaction.failed(f"account:{bob.sid}", service.now, limit, 900, 900)
+    names = [(alice.name, "wrong"), ("nobody@corp.example", "pass"), (bob.name, "wrong"), (bob.name, "pass")]
+    found = [asked(client, monkeypatch, *given) for given in names]
+    assert found == [{"_begin": 2, "run": 4}] * 4
+    assert asked(client, monkeypatch, alice.name, "pass") == {"_begin": 2, "run": 2}
 
 
 def test_a_wrong_password_is_counted_once_and_spends_no_code(service, client, pc, alice):
