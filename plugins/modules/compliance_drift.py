@@ -13,6 +13,7 @@ description:
     in, and leaves what it would change in a file for M(certlogon.core.compliance_report) to judge.
   - It changes nothing. The playbook runs with C(--check), which no option can take away; a playbook that sets C(check_mode=false) on
     a task that writes is not such a playbook.
+  - It ends with the run that this task is in, however that is ended, be it by Ctrl-C, by a signal or by C(kill -9).
   - Passwords asked for at the terminal (C(--ask-vault-pass) and its kin) cannot be handed on; give them by files.
 extends_documentation_fragment:
   - certlogon.core.attributes

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, BinaryIO
 
 from ansible import constants, context
 from ansible.parsing.splitter import parse_kv
@@ -22,6 +22,7 @@ from ansible_collections.certlogon.core.plugins.module_utils.compliance.model im
 from ansible_collections.certlogon.core.plugins.module_utils.compliance.observation import Observation, save
 from ansible_collections.certlogon.core.plugins.module_utils.errors import UserError
 from ansible_collections.certlogon.core.plugins.module_utils.resource import Warn, Words
+from ansible_collections.certlogon.core.plugins.plugin_utils import owned
 from ansible_collections.certlogon.core.plugins.plugin_utils.drift import FORMAT
 
 CALLBACK = "certlogon.core.drift"
@@ -74,26 +75,34 @@ def _run(params: Mapping[str, Any], private: Path, log: Path) -> Words | Unread:
     command += [part for tag in params["skip_tags"] for part in ("--skip-tags", tag)]
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "wb") as output:
-        child = subprocess.Popen(
-            [*command, "--", params["playbook"]],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            code = child.wait(params["timeout"])
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGTERM)
-            child.wait()
-            return Unread(f"{params['playbook']} did not end within {params['timeout']} s; its output is in {log}; raise the time limit")
+        code = _exit_code([*command, "--", params["playbook"]], environment, output, params["timeout"])
+    if code is None:
+        return Unread(f"{params['playbook']} did not end within {params['timeout']} s; its output is in {log}; raise the time limit")
     if code not in _DONE or not written.exists():
         return Unread(f"{params['playbook']} could not be run (exit code {code}): {_last_words(log)}; its output is in {log}")
     document: Words = json.loads(written.read_text(encoding="utf-8"))
     if document["format"] != FORMAT:
         return Unread(f"the callback {CALLBACK} wrote {document['format']}, {FORMAT} is understood; is there another version of it?")
     return document
+
+
+def _exit_code(command: list[str], environment: Mapping[str, str], output: BinaryIO, seconds: int) -> int | None:
+    """None if it took too long. However this process ends, and whether it waits or not, the command ends with it (owned.py)."""
+    run, end = os.getppid(), time.monotonic() + seconds
+    with subprocess.Popen(
+        [*owned.COMMAND, *command],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as child:
+        while time.monotonic() < end:
+            with suppress(subprocess.TimeoutExpired):
+                return child.wait(1)
+            if os.getppid() != run:  # Ansible's tasks outlive it if it is killed
+                raise UserError("ansible-playbook, which looked for drift, was killed, so the look is given up")
+    return None
 
 
 def arguments(given: Mapping[str, Any], private: Path) -> list[str]:
