@@ -28,7 +28,7 @@ def save(service: Service, path: Path) -> int:
     number = secrets.token_hex(16)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     rows = 0
-    with os.fdopen(handle, "w", encoding="ascii") as file, service.store.transaction() as transaction:
+    with os.fdopen(handle, "w", encoding="ascii") as file, service.store.transaction(reading=True, steady=True) as transaction:
         service.audit.write("backup", number=number)
         head = {"format": FORMAT, "number": number, "at": service.now, "crl": transaction.number(CRL_NUMBER)}
         file.write(json.dumps(head) + "\n")
@@ -46,8 +46,8 @@ def restore(service: Service, path: Path, *, without_audit: bool = False) -> dic
     head = next(lines, None)
     if not isinstance(head, Mapping) or head.get("format") != FORMAT:
         raise ConfigurationError(f"{path} is no backup of this version")
-    since = _revoked_since(service, str(head["number"]))
-    if since is None and not without_audit:
+    gone = _revoked(service, str(head["number"]))
+    if gone is None and not without_audit:
         raise ConfigurationError(
             f"{path}: the audit log does not reach back to this backup, so nobody knows what was revoked since; "
             "bring the log back, or restore with --without-audit, which revokes all devices"
@@ -61,19 +61,19 @@ def restore(service: Service, path: Path, *, without_audit: bool = False) -> dic
             rows += 1
         transaction.refuse_until(service.now)
         transaction.set_number(CRL_NUMBER, max(transaction.number(CRL_NUMBER), int(head.get("crl", 0))))
-        chosen = transaction.device_ids("active", "pending") if since is None else since
+        chosen = [device for device in transaction.device_ids("active", "pending") if gone is None or device in gone]
         revoked = sum(transaction.revoke(device, service.now, "revoked before the backup was restored") for device in chosen)
         service.audit.write("restore", number=str(head["number"]), revoked=str(revoked))
     return {"rows": rows, "revoked": revoked}
 
 
-def _revoked_since(service: Service, number: str) -> list[str] | None:
-    """The devices that the log has as revoked after this backup; None where it does not know the backup."""
+def _revoked(service: Service, number: str) -> set[str] | None:
+    """The devices that the log has as revoked; None where it does not know the backup. Also those that it has before the backup: it says so
+    first, and what it said a moment before may have been done after."""
     entries = service.audit.read()
-    begun = next((place for place, entry in enumerate(entries) if (entry.get("event"), entry.get("number")) == ("backup", number)), None)
-    if begun is None:
+    if not any((entry.get("event"), entry.get("number")) == ("backup", number) for entry in entries):
         return None
-    return [entry["device"] for entry in entries[begun:] if entry.get("event") == "revoke"]
+    return {entry["device"] for entry in entries if entry.get("event") == "revoke"}
 
 
 def _lines(path: Path) -> Iterator[Any]:

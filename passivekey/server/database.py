@@ -24,6 +24,9 @@ CONNECTIONS = 20
 _IDLE = 5.0
 """Seconds after which a connection is tried before it is used, for the database may have been restarted."""
 
+_SCHEMA_LOCK = 0x70617373
+"""PostgreSQL's number of what servers that start together stand in line for."""
+
 
 class Conflict(Exception):
     """Another request did the same thing at the same time; to be tried again from the start."""
@@ -42,8 +45,9 @@ class Database:
         (_prepare_sqlite if self._sqlite else _prepare_postgresql)(self.engine)
 
     @contextmanager
-    def transaction(self, *, reading: bool = False, lasting: bool = True) -> Iterator[Connection]:
+    def transaction(self, *, reading: bool = False, lasting: bool = True, steady: bool = False) -> Iterator[Connection]:
         """All of it or nothing. Committed means on the disk; where not `lasting`, it outlives this process, but maybe not a power cut.
+        `steady`, for `reading`: all that is read is of one moment.
 
         Raises `Conflict`, or `Refused("unavailable")` where the database fails.
         """
@@ -51,7 +55,7 @@ class Database:
         try:
             with nullcontext() if reading else self._writer, self.engine.begin() as connection:
                 found = Connection(self, connection)
-                self._begin(found, reading, lasting)
+                self._begin(found, reading, lasting, steady)
                 yield found
         except (sa.exc.IntegrityError, dbapi.IntegrityError) as error:
             raise Conflict(plain(error)) from error
@@ -63,14 +67,19 @@ class Database:
         """A transaction that raises SQLAlchemy's errors."""
         try:
             with self.engine.begin() as connection:
-                self._begin(Connection(self, connection), False, True)
+                found = Connection(self, connection)
+                self._begin(found, False, True)
+                if not self._sqlite:  # which has one writer at a time anyway
+                    found.driver.execute(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})")
                 yield connection
         except self.engine.dialect.loaded_dbapi.Error as error:
             raise sa.exc.OperationalError("BEGIN", None, error) from error
 
-    def _begin(self, connection: Connection, reading: bool, lasting: bool) -> None:
+    def _begin(self, connection: Connection, reading: bool, lasting: bool, steady: bool = False) -> None:
         if not self._sqlite:
-            if not reading:  # in a transaction too, each statement sees all that is committed; without one it is two messages less
+            if steady:
+                connection.driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", prepare=False)
+            elif not reading:  # in a transaction too, each statement sees all that is committed; without one it is two messages less
                 connection.driver.execute("BEGIN" if lasting else "BEGIN; SET LOCAL synchronous_commit = off", prepare=False)
         elif reading:
             connection.driver.execute("BEGIN")

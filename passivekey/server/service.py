@@ -157,10 +157,13 @@ class Service:
         made, der = self._crls.get(name, (0, b""))
         if der and 0 <= self.now - made < CRL_AGE:
             return der
-        with self.store.transaction() as transaction:
-            number = max(transaction.number(CRL_NUMBER) + 1, self.now)
+
+        def draw(transaction: Transaction) -> tuple[int, list[tuple[int, int, bytes]]]:
+            number = max(transaction.number(CRL_NUMBER, alone=True) + 1, self.now)
             transaction.set_number(CRL_NUMBER, number)
-            revoked = transaction.revoked_certificates(self.now)
+            return number, transaction.revoked_certificates(self.now)
+
+        number, revoked = self._try(draw)
         alone = len(held) == 1
         entries = [(serial, _time(at)) for serial, at, its in revoked if alone or certificates.issuer_id(its) == name]
         life = datetime.timedelta(seconds=self.rules.crl_life)
@@ -449,7 +452,7 @@ class Service:
         key = certificates.requested_key(messages.octets(claims.get("csr")))
 
         def certify(transaction: Transaction) -> tuple[Device, bytes]:
-            found = self._device(transaction, device)
+            found = self._device(transaction, device, alone=True)  # a certificate made while it is revoked would not be on the CRL
             if _der(key) != found.public_key:
                 raise Refused("request-refused", "the request is made with another key than the device's")
             self.audit.write("renew", account=found.sid, device=device, source=source)
@@ -681,8 +684,8 @@ class Service:
                 continue
         raise Refused("unavailable", "too many requests for the same thing at once")
 
-    def _device(self, transaction: Transaction, device: str) -> Device:
-        found = transaction.device(device)
+    def _device(self, transaction: Transaction, device: str, *, alone: bool = False) -> Device:
+        found = transaction.device(device, alone=alone)
         if found is None or found.state == "revoked":
             raise Refused("no-such-device", "there is no such device")
         return found

@@ -202,6 +202,7 @@ _given = sa.bindparam
 """A value that is given when the statement is run. (Names of columns stand for what is inserted.)"""
 
 _ONE_DEVICE = _DEVICE.where(devices.c.id == _given("device"))
+_ONE_DEVICE_ALONE = _ONE_DEVICE.with_for_update(of=devices, key_share=True)
 _WITH_SEED = devices.join(accounts, accounts.c.id == devices.c.account).outerjoin(
     seeds, sa.and_(seeds.c.device == devices.c.id, seeds.c.state == "active")
 )
@@ -279,6 +280,7 @@ _FAILED = sa.text(
 )
 _FORGIVE = sa.delete(failures).where(failures.c.who == _given("one"))
 _NUMBER = sa.select(_meta.c.value).where(_meta.c.name == _given("which"))
+_NUMBER_ALONE = _NUMBER.with_for_update()
 
 
 def digest(secret: str) -> str:
@@ -307,10 +309,11 @@ class Store:
         self._engine.dispose()
 
     @contextmanager
-    def transaction(self, *, reading: bool = False, lasting: bool = True) -> Iterator[Transaction]:
-        """All of it or nothing; a database that fails is `Refused("unavailable")`, and nothing was accepted. `reading` blocks nobody. What
-        is not `lasting` outlives this process, but may be lost with the machine's power."""
-        with self._database.transaction(reading=reading, lasting=lasting) as connection:
+    def transaction(self, *, reading: bool = False, lasting: bool = True, steady: bool = False) -> Iterator[Transaction]:
+        """All of it or nothing; a database that fails is `Refused("unavailable")`, and nothing was accepted. `reading` blocks nobody, and
+        reads what is of one moment only if it is `steady`. What is not `lasting` outlives this process, but may be lost with the machine's
+        power."""
+        with self._database.transaction(reading=reading, lasting=lasting, steady=steady) as connection:
             yield Transaction(connection)
 
 
@@ -324,8 +327,9 @@ class Transaction:
     # ---- accounts and devices
 
     def account(self, sid: str, name: str, now: int) -> int:
-        """The account's number; its name is remembered for people, and follows the directory."""
-        found = self._do(sa.select(accounts.c.id, accounts.c.name).where(accounts.c.sid == sid)).first()
+        """The account's number; its name is remembered for people, and follows the directory. Of one account one at a time has it."""
+        query = sa.select(accounts.c.id, accounts.c.name).where(accounts.c.sid == sid)
+        found = self._do(query.with_for_update(key_share=True)).first()
         if found is None:
             number = self._do(sa.insert(accounts).values(sid=sid, name=name, created=now)).inserted_primary_key
             return int(number[0]) if number else 0
@@ -333,8 +337,9 @@ class Transaction:
             self._do(sa.update(accounts).where(accounts.c.id == found.id).values(name=name))
         return int(found.id)
 
-    def device(self, device: str) -> Device | None:
-        found = self._run(_ONE_DEVICE, device=device).fetchone()
+    def device(self, device: str, *, alone: bool = False) -> Device | None:
+        """`alone`: nobody changes or revokes it before this transaction is over."""
+        found = self._run(_ONE_DEVICE_ALONE if alone else _ONE_DEVICE, device=device).fetchone()
         return Device(*found) if found else None
 
     def devices_of(self, sid: str, *states: str) -> list[Device]:
@@ -596,8 +601,9 @@ class Transaction:
 
     # ---- numbers, and what is over
 
-    def number(self, name: str) -> int:
-        found = self._run(_NUMBER, which=name).fetchone()
+    def number(self, name: str, *, alone: bool = False) -> int:
+        """`alone`: nobody else reads it so before this transaction is over."""
+        found = self._run(_NUMBER_ALONE if alone else _NUMBER, which=name).fetchone()
         return int(found[0]) if found else 0
 
     def set_number(self, name: str, value: int) -> None:
@@ -617,7 +623,7 @@ class Transaction:
         self._do(sa.delete(sessions).where(sessions.c.used < now - session_life))
         self._do(sa.delete(failures).where(failures.c.until < now, failures.c.last < now - 86400))
         query = sa.select(devices.c.id).where(devices.c.state == "pending", devices.c.touched < now - pending)
-        orphans: Sequence[str] = [row.id for row in self._do(query)]
+        orphans: Sequence[str] = [row.id for row in self._do(query.with_for_update())]
         theirs = sa.select(certificates.c.serial, certificates.c.der, certificates.c.expires, sa.literal(now))
         self._do(sa.insert(vanished).from_select(["serial", "der", "expires", "revoked"], theirs.where(certificates.c.device.in_(orphans))))
         self._do(sa.delete(vanished).where(vanished.c.expires < now))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,77 @@ def test_who_has_to_wait_gets_another_challenge(store):
             transaction.failed("account:x", 0, 1, 60, 900)
             assert transaction.add_challenge(f"secret{now}", "radius", "right", "wrong", 100, who="account:x", now=now) is good
             assert transaction.spend_ticket(f"secret{now}", "radius", now) == ("right" if good else "wrong")
+
+
+# ---- one waits for the other
+
+
+def account_and_device(transaction, name):
+    transaction.account("S-1-5-21-1-2-3-1101", "alice@corp.example", 1)
+    found = len(transaction.devices_of("S-1-5-21-1-2-3-1101"))
+    transaction.add_device(id=name * 32, account=1, request=name * 32, workstation="PC8", public_key=b"k", created=1, touched=1)
+    return found
+
+
+def next_number(transaction, _name):
+    found = transaction.number("crl", alone=True) + 1
+    transaction.set_number("crl", found)
+    return found
+
+
+@contextmanager
+def meanwhile(store, work):
+    """A transaction, while which another one begins."""
+
+    def second():
+        with store.transaction() as transaction:
+            work(transaction)
+
+    thread = threading.Thread(target=second)
+    with store.transaction() as transaction:
+        yield transaction, lambda: thread.start() or thread.join(0.3)
+    thread.join()
+
+
+@pytest.mark.parametrize(("work", "expected"), [(account_and_device, [1, 2]), (next_number, [2, 3])], ids=["devices", "CRLs"])
+def test_who_comes_second_knows_what_the_first_did(store, work, expected):
+    """Devices of an account are counted, and CRLs have numbers of their own."""
+    with store.transaction() as transaction:
+        transaction.set_number("crl", 1)
+    found = []
+    with meanwhile(store, lambda transaction: found.append(work(transaction, "b"))) as (transaction, begin):
+        found.append(work(transaction, "a"))
+        begin()
+    assert found == expected
+
+
+def test_a_certificate_that_is_made_while_its_device_is_revoked_is_revoked(store):
+    with meanwhile(store, lambda transaction: transaction.revoke("d" * 32, 2, "lost")) as (transaction, begin):
+        assert transaction.device("d" * 32, alone=True).state == "active"
+        begin()
+        transaction.add_certificate("d" * 32, 5, b"der", 100)
+    with store.transaction(reading=True) as transaction:
+        assert [serial for serial, _at, _der in transaction.revoked_certificates(2)] == [5]
+
+
+def test_a_backup_is_of_one_moment(store, url):
+    other = Store(url)
+    with store.transaction(reading=True, steady=True) as transaction:
+        rows = transaction.dump()
+        found = [next(rows)]
+        with other.transaction() as more:  # it is not waited for
+            account = more.account("S-1-5-21-1-2-3-2000", "bob@corp.example", 1)
+            more.add_device(id="e" * 32, account=account, request="r" * 32, workstation="PC8", public_key=b"k", created=1, touched=1)
+        found += rows
+    assert [(table, row["id"]) for table, row in found] == [("accounts", 1), ("devices", "d" * 32)]
+    other.close()
+
+
+def test_many_servers_begin_with_a_new_database(url):
+    opened = together(4, lambda _number: Store(url))
+    assert len(opened) == 4
+    for each in opened:
+        each.close()
 
 
 def test_a_database_of_another_version_is_refused(url):

@@ -79,6 +79,22 @@ def test_a_restored_backup_revives_no_device(service, pc, alice, workstation, re
         service.status(other.device, other.proof("status"))
 
 
+def test_what_is_being_revoked_when_a_backup_is_made_stays_revoked(service, pc, alice, restored, tmp_path, monkeypatch):
+    """The log has it before the backup, the database after."""
+    (tmp_path / "backup").unlink()
+    write = service.audit.write
+
+    def late(event, **about):
+        write(event, **about)
+        if event == "revoke":
+            backup.save(service, tmp_path / "backup")
+
+    monkeypatch.setattr(service.audit, "write", late)
+    service.revoke(pc.device, "lost", by="test")
+    monkeypatch.undo()
+    assert restored()["revoked"] == 1
+
+
 def test_without_the_log_all_devices_are_revoked(service, pc, alice, restored, tmp_path):
     shutil.rmtree(tmp_path / "audit")
     service.audit = Audit(tmp_path / "audit", service.clock)
