@@ -391,6 +391,11 @@ def test_from_sqlite_to_postgresql_and_back(
     told = host.shell("passivekey-restore $(ls /var/backups/passivekey/*.backup | tail -1)")
     assert "0 devices revoked" in told, told
     settled(host, playbook, changes)
+    kept = host.shell("stat -c '%n %i' /etc/passivekey/pgpass*")
+    wrong = host.run(playbook, changes=changes | {"passivekey_server_database_password": "another-one"}, fails=True)
+    assert "passivekey_server_database_password was not put in place" in wrong.failed[0].msg and "another-one" not in wrong.output
+    assert "password authentication failed" in wrong.failed[0].msg
+    assert host.shell("stat -c '%n %i' /etc/passivekey/pgpass*") == kept and ".next" not in kept
     # codes of before the restore are refused for two minutes; who it is, is known at once
     assert workstation.proved("status")["state"] == "active"
     assert workstation.device in host.shell(f"passivekey user {USER}")

@@ -14,6 +14,7 @@ import shutil
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,7 +34,7 @@ EXAMPLES = ROOT / "docs/examples/passivekey"
 
 def program(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A program of the role, with those of other roles that are given to it as modules."""
-    for path in (ROOT / "roles/domain_controller_certificates/files", ROOT / "roles/ocserv_gateway/files"):
+    for path in (ROOT / "roles/domain_controller_certificates/files", ROOT / "roles/ocserv_gateway/files", ROLE / "files"):
         monkeypatch.syspath_prepend(str(path))
     specification = importlib.util.spec_from_file_location(name, ROLE / f"files/{name}.py")
     assert specification and specification.loader
@@ -221,6 +222,67 @@ def test_what_is_no_longer_asked_for(
     }
     found = program("passivekey_state", monkeypatch).stale(options, systemd)
     assert sorted(Path(path).name for path in found) == expected
+
+
+# ---- the database's password
+
+DATABASE = """#!/bin/sh
+# A judge: takes the password "good", read from where the URL says.
+read -r url || true
+grep -qx '[*]:[*]:[*]:[*]:good' "${url#*passfile=}" && exit
+echo Traceback >&2
+echo "database: password authentication failed" >&2
+exit 1
+"""
+
+
+@pytest.fixture
+def trying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """A password is tried; the one in use is `old`."""
+    password = program("passivekey_password", monkeypatch)
+    monkeypatch.setattr("passivekey_write.own", lambda path, _owner, _group, mode: path.chmod(int(mode, 8)))
+    monkeypatch.setattr(password, "PYTHON", tmp_path / "python")
+    monkeypatch.setattr(password, "AS_SERVER", [])
+    (tmp_path / "python").write_text(DATABASE)
+    (tmp_path / "python").chmod(0o755)
+    (tmp_path / "pgpass").write_text("*:*:*:*:old")
+    (tmp_path / "pgpass").chmod(0o600)
+
+    def attempt(secret: str) -> None:
+        content = base64.b64encode(f"*:*:*:*:{secret}".encode()).decode()
+        file = {"path": f"{tmp_path}/pgpass", "content": content, "owner": "passivekey", "group": "passivekey", "mode": "0600"}
+        password.main(file | {"url": f"postgresql+psycopg://pk@db/pk?sslmode=require&passfile={tmp_path}/pgpass"})
+
+    return attempt
+
+
+def passwords(folder: Path) -> dict[str, tuple[str, str]]:
+    return {path.name: (path.read_text().removeprefix("*:*:*:*:"), oct(path.stat().st_mode & 0o777)) for path in folder.glob("pgpass*")}
+
+
+def test_a_password_that_the_database_does_not_take_leaves_the_one_in_use(trying: Callable[[str], None], tmp_path: Path) -> None:
+    before = passwords(tmp_path)
+    with pytest.raises(SystemExit, match=r"^database: password authentication failed$"):
+        trying("wrong")
+    assert passwords(tmp_path) == before
+
+
+@pytest.mark.parametrize("secret", ["good", "old"])
+def test_a_password_that_will_do_waits_beside_the_one_in_use(trying: Callable[[str], None], tmp_path: Path, secret: str) -> None:
+    """So does the one in use itself, where only its owner or mode changes: then nobody is asked."""
+    before = passwords(tmp_path)
+    trying(secret)
+    assert passwords(tmp_path) == before | {"pgpass.next": (secret, "0o600")}
+
+
+def test_the_server_says_why_it_cannot_open_its_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("passivekey.server.store", reason="what the server stands on is not installed")
+    password = program("passivekey_password", monkeypatch)
+    monkeypatch.setattr(password, "PYTHON", Path(sys.executable))
+    monkeypatch.setattr(password, "AS_SERVER", [])
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    assert password.refusal("sqlite:////nowhere.db") == ""
+    assert password.refusal("postgresql+psycopg://pk@127.0.0.1:1/pk").startswith("database: ")
 
 
 # ---- the package

@@ -10,6 +10,7 @@ import base64
 import importlib.util
 import json
 import runpy
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -55,6 +56,13 @@ RADIUS_UNIT = "/etc/systemd/system/passivekey-radius.service"
 COMMAND, BACKUP, RESTORE = (f"/usr/local/sbin/passivekey{name}" for name in ("", "-backup", "-restore"))
 INSTALLED = "/opt/passivekey/installed"
 ALL = "server radius nginx"
+
+
+RUNNING = {"systemd": True, "current": {"certificate": {"sha256": "x"}}}
+NEW_PASSWORD = RUNNING | {"initialised": True, "differing": ["/etc/passivekey/pgpass"]}
+NEXT_JUDGED = (
+    "sh -c 'sed \"s|passfile=/etc/passivekey/pgpass|&.next|\" %s | /opt/passivekey/bin/passivekey --settings /dev/stdin check --whole'"
+)
 
 
 @dataclass(frozen=True)
@@ -106,9 +114,16 @@ CASES: dict[str, list[Case]] = {
             (SETTINGS, RESTORE, UNIT, secret("pgpass")),
             "server",
             {"database": f"{POSTGRESQL}&passfile=/etc/passivekey/pgpass"},
-            {"files./etc/passivekey/pgpass": r"*:*:*:*:a\:b\\c"},
+            {"files./etc/passivekey/pgpass": r"*:*:*:*:a\:b\\c", "judge": "/opt/passivekey/bin/passivekey --settings %s check"},
             {"passivekey_server_database": POSTGRESQL},
-        )
+        ),
+        Case(
+            "another",
+            (SETTINGS, RESTORE, UNIT, secret("pgpass")),
+            "server",
+            computed={"judge": NEXT_JUDGED},
+            more={"passivekey_server_database": POSTGRESQL, "__passivekey_read": {}, "__passivekey": NEW_PASSWORD},
+        ),
     ],
     "passivekey_server_directory": [
         Case(
@@ -207,12 +222,13 @@ IN_TASKS = {
 
 WANTED = {
     "private": "__passivekey_private_files + __passivekey_programs",
-    "plain": "__passivekey_configuration + __passivekey_fronts + __passivekey_cron + __passivekey_units",
+    "plain": "__passivekey_anchors + __passivekey_configuration + __passivekey_fronts + __passivekey_cron + __passivekey_units",
     "made": "__passivekey_made_secrets",
     "services": "__passivekey_services",
     "packages": "__passivekey_packages",
     "folders": "__passivekey_all_folders | map(attribute='path') | list",
     "installed": "__passivekey_installed",
+    "judge": "__passivekey_judge_settings",
     "__passivekey_wanted": "__passivekey_wanted",
     "__passivekey_near": "__passivekey_near",
 }
@@ -271,7 +287,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     always = {
         "inventory_hostname": "pk1.corp.example",
         "ansible_managed": "Ansible managed",
-        "__passivekey": {"systemd": True, "current": {"certificate": {"sha256": "x"}}},
+        "__passivekey": RUNNING,
         "__passivekey_wheel_digest": "",
         "__passivekey_keytab": base64.b64encode(b"\5\2keytab").decode(),
         "passivekey_server_package": "certlogon==1.0.0",
@@ -353,3 +369,14 @@ def test_an_audit_looks_at_all_secrets_that_the_role_writes(
         made = [path for made in host.values["made"] for path in (made["path"], made["for"])]
         looked_at = audit["secret_files"](tomllib.loads(host.files[SETTINGS].replace("/etc/passivekey", here)))
         assert {str(host.folder) + path for path in (*given, *made)} <= {*looked_at}
+
+
+def test_settings_are_judged_with_the_password_that_is_beside_the_one_in_use(tmp_path: Path) -> None:
+    """By the shell that Ansible's copy runs, with a judge that shows what it is given."""
+    (tmp_path / "given").write_text(
+        f'database = "{POSTGRESQL}&passfile=/etc/passivekey/pgpass"\npassword_file = "/etc/passivekey/pgpass"\n'
+    )
+    words = [word.replace("/opt/passivekey/bin/passivekey --settings /dev/stdin check --whole", "cat") for word in shlex.split(NEXT_JUDGED)]
+    command = [word.replace("%s", str(tmp_path / "given")) for word in words]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert shown == (tmp_path / "given").read_text().replace("passfile=/etc/passivekey/pgpass", "passfile=/etc/passivekey/pgpass.next")
