@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import resource
 import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -80,10 +82,22 @@ def run(given: settings.Settings, path: Path, workers: int, factory: str = "pass
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection each; 1024 is what most systems begin with
     config = configured(given, factory, workers)
-    listening = _listen(given.address, given.port)
-    with tempfile.TemporaryDirectory(prefix="passivekey-metrics-") as counts:
+    with _alone(path), tempfile.TemporaryDirectory(prefix="passivekey-metrics-") as counts:
         os.environ[FOLDER] = counts
-        _serve(config, listening, workers)
+        _serve(config, _listen(given.address, given.port), workers)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """No other server with these settings: two that begin together find the port free, and would share it."""
+    with path.open("rb") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigurationError(f"{path}: another server runs with these settings; stop it first") from error
+        except OSError:
+            pass  # a file system without locks: the port alone tells of a server that answers already
+        yield
 
 
 def configured(given: settings.Settings, factory: str | Callable[[], Starlette], workers: int = 1) -> uvicorn.Config:

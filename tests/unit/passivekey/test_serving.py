@@ -123,7 +123,7 @@ serving._serve(serving.configured(given, "{__name__}:whose", 2), listening, 2)
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def two_workers():
     started = subprocess.Popen([sys.executable, "-c", TWO], stdout=subprocess.PIPE, text=True, start_new_session=True)
     port = int(started.stdout.readline())
@@ -149,6 +149,27 @@ def workers_of(port, count):
 def test_connections_that_come_at_once_are_of_all_workers(two_workers):
     found = [sorted(workers_of(two_workers, 16).values()) for _proxy in range(20)]
     assert sum(few[0] for few in found if len(few) == 2) >= 90, found  # about 128, with a deviation of 7
+
+
+def test_a_worker_that_is_killed_is_replaced(two_workers):
+    victim = next(iter(workers_of(two_workers, 1)))
+    os.kill(int(victim), signal.SIGKILL)
+    deadline, found = time.monotonic() + 30, Counter()
+    while len(found) < 2 or victim in found:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.2)
+        found = workers_of(two_workers, 16)
+    assert found.total() == 16
+
+
+def test_settings_that_a_server_has_already(tmp_path):
+    """Two that begin together find the port free, and would share it."""
+    path = tmp_path / "settings.toml"
+    path.write_text("")
+    with serving._alone(path), pytest.raises(ConfigurationError, match="another server"), serving._alone(path):
+        pass
+    with serving._alone(path):
+        pass
 
 
 def test_a_port_that_another_server_has(two_workers):
