@@ -125,15 +125,18 @@ serving._serve(serving.configured(given, "{__name__}:whose", 2), listening, 2)
 
 @pytest.fixture(scope="module")
 def two_workers():
-    started = subprocess.Popen([sys.executable, "-c", TWO], stdout=subprocess.PIPE, text=True, start_new_session=True)
-    port = int(started.stdout.readline())
-    deadline = time.monotonic() + 30
-    while len(workers_of(port, 8)) < 2:
-        assert time.monotonic() < deadline, "the workers do not start"
-        time.sleep(0.1)
-    yield port
-    os.killpg(started.pid, signal.SIGTERM)
-    started.wait(20)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # workers import this file
+    started = subprocess.Popen([sys.executable, "-c", TWO], stdout=subprocess.PIPE, text=True, start_new_session=True, env=environment)
+    try:
+        port = int(started.stdout.readline())
+        deadline = time.monotonic() + 30
+        while len(workers_of(port, 8)) < 2:
+            assert time.monotonic() < deadline, "the workers do not start"
+            time.sleep(0.1)
+        yield port
+    finally:
+        os.killpg(started.pid, signal.SIGTERM)
+        started.wait(20)
 
 
 def workers_of(port, count):
