@@ -73,7 +73,7 @@ def _peer(results: list[Row]) -> list[str]:
         f"### Beside privacyIDEA {rows[0]['version']}",
         "",
         f"`./certlogon bench-peer`: {rows[0]['users']:,} users with two tokens or devices each, one PostgreSQL, a database for each, two",
-        "workers (uvicorn; gunicorn, two threads), audit log and lock-out on, the same client, by turns. No directory, no PIN on either",
+        "workers (uvicorn; gunicorn, two threads each), audit log and lock-out on, the same client, by turns. No directory, no PIN on either",
         "side: privacyIDEA takes `otppin=none`, has its users in a table with an index for the way it asks, and a window of one step, as",
         "PassiveKey has. Its audit log signs each entry, ours chains them. Its own metrics, which it writes into its database, are off.",
         "",

@@ -61,6 +61,17 @@ def processor_seconds(pid: int) -> float:
     return found
 
 
+def _members(group: int) -> list[int]:
+    """The processes of a group that have not ended."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _parent, its = file.read_text().rpartition(")")[2].split()[:3]
+            if int(its) == group and state not in "ZX":
+                found.append(int(file.parent.name))
+    return found
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -110,6 +121,8 @@ class Daemon:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, how)
             self.process.wait(30)
+            while _members(self.process.pid):  # a child that has not quite ended still listens
+                time.sleep(0.05)
             self.process = None
 
 
