@@ -11,6 +11,7 @@ import runpy
 import struct
 import subprocess
 import sys
+import time
 from datetime import timedelta
 from functools import cache
 from ipaddress import ip_network
@@ -723,6 +724,27 @@ def test_what_a_host_brings_becomes_facts(tmp_path: Path) -> None:
     assert [one["sha256"] for one in seen.facts["keyring"]["is"]["certificates"]] == [sha256(ca())]
     assert seen.facts["crl"]["is"]["signed_by"] == [] and seen.facts["crl"]["is"]["status"] == "foreign" and seen.crls == []
     assert [one["use"] for one in seen.certificates] == ["web"], "the CA of devices is no link of the chain of logons"
+
+
+def test_what_starts_the_server_is_not_the_server() -> None:
+    """cron has it started each minute, as root, where it does not run: whoever looked at that moment saw a server of root's."""
+    program = script()["PROGRAM"]
+    waits = "import time; time.sleep(60)"
+    begun = [
+        subprocess.Popen(
+            ["start-stop-daemon", "-c", waits, "--startas", program, "--", "serve", "--workers", "7"], executable=sys.executable
+        ),
+        subprocess.Popen([program, "-c", waits, "serve", "--workers", "8"], executable=sys.executable),
+    ]
+    try:
+        deadline = time.monotonic() + 10
+        while not (found := [one for one in script()["processes"]() if one["arguments"][-2:] in (["--workers", "7"], ["--workers", "8"])]):
+            assert time.monotonic() < deadline
+        assert [(one["name"], one["arguments"][-1]) for one in found] == [("server", "8")]
+    finally:
+        for one in begun:
+            one.kill()
+            one.wait()
 
 
 @pytest.mark.parametrize(

@@ -226,8 +226,10 @@ def processes() -> list[dict[str, Any]]:
             user = owner(folder.stat().st_uid)
         except OSError:
             continue
-        if name in ("freeradius", "radiusd", "nginx", *TIME_SERVICES) or (PROGRAM in arguments and "serve" in arguments):
-            kind = "server" if PROGRAM in arguments else name
+        # not what starts it (as root, each minute where cron does): that has the program further on among its arguments
+        server = PROGRAM in arguments[:2] and "serve" in arguments
+        if server or name in ("freeradius", "radiusd", "nginx", *TIME_SERVICES):
+            kind = "server" if server else name
             found.append({"name": kind, "user": user, "arguments": arguments[1:] if kind != "nginx" else []})
     return found
 
