@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import contextmanager
 
 import pytest
 
@@ -192,57 +193,52 @@ def test_no_page_enrolls_a_device_with_its_visitors_ticket(service, workstation,
 # ---- what time tells
 
 
-def worked(service, directory, monkeypatch, client, name, password):
-    """What is done at the second step of a login with a wrong code."""
-    state = radius(client, username=name, password=password).json()["reply:State"]
+@contextmanager
+def counted(*methods):
+    """How often each of these (owner, name) is called meanwhile."""
     done = Counter()
 
-    def count(owner, method):
-        real = getattr(owner, method)
-        monkeypatch.setattr(owner, method, lambda *given, **named: done.update([method]) or real(*given, **named))
+    def count(name, real):
+        return lambda *given, **named: done.update([name]) or real(*given, **named)
 
-    with monkeypatch.context():
-        count(directory, "by_sid")
-        count(service, "_open")
-        count(Transaction, "failed")
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in methods:
+            patch.setattr(owner, name, count(name, getattr(owner, name)))
+        yield done
+
+
+def worked(service, directory, client, name, password):
+    """What is done at the second step of a login with a wrong code."""
+    state = radius(client, username=name, password=password).json()["reply:State"]
+    with counted((directory, "by_sid"), (service, "_open"), (Transaction, "failed")) as done:
         assert radius(client, username=name, password="000000", state=state).status_code == 401
-    monkeypatch.undo()
     return done
 
 
-def test_the_second_step_does_the_same_whatever_the_password_was(service, directory, client, pc, bob, monkeypatch):
+def test_the_second_step_does_the_same_whatever_the_password_was(service, directory, client, pc, bob):
     """A login with the right password and a wrong code took 10 ms longer than others, and told that the password was right."""
-    known = {password: worked(service, directory, monkeypatch, client, "alice@corp.example", password) for password in ("pass", "wrong")}
-    nobody = worked(service, directory, monkeypatch, client, "nobody@corp.example", "pass")
-    without = worked(service, directory, monkeypatch, client, bob.name, "pass")
+    known = {password: worked(service, directory, client, "alice@corp.example", password) for password in ("pass", "wrong")}
+    nobody = worked(service, directory, client, "nobody@corp.example", "pass")
+    without = worked(service, directory, client, bob.name, "pass")
     assert known["pass"] == known["wrong"] == nobody == without == {"by_sid": 1, "_open": 1, "failed": 2}
 
 
-def asked(client, monkeypatch, name, password):
+def asked(client, name, password):
     """How many transactions and statements the first step of a login is."""
-    done = Counter()
-
-    def count(owner, method):
-        real = getattr(owner, method)
-        monkeypatch.setattr(owner, method, lambda *given, **named: done.update([method]) or real(*given, **named))
-
-    with monkeypatch.context():
-        count(Database, "_begin")
-        count(Connection, "run")
+    with counted((Database, "_begin"), (Connection, "run")) as done:
         assert "reply:State" in radius(client, username=name, password=password).json()
-    monkeypatch.undo()
     return done
 
 
-def test_the_first_step_asks_the_database_the_same_whatever_was_wrong(service, client, alice, bob, monkeypatch):
+def test_the_first_step_asks_the_database_the_same_whatever_was_wrong(service, client, alice, bob):
     """Who had to wait was told by one transaction more that the password was right; each failure took three times as long as a login."""
     with service.store.transaction() as transaction:
         for _failure in range(limit := service.rules.account_failures):
             transaction.failed(f"account:{bob.sid}", service.now, limit, 900, 900)
     names = [(alice.name, "wrong"), ("nobody@corp.example", "pass"), (bob.name, "wrong"), (bob.name, "pass")]
-    found = [asked(client, monkeypatch, *given) for given in names]
+    found = [asked(client, *given) for given in names]
     assert found == [{"_begin": 2, "run": 4}] * 4
-    assert asked(client, monkeypatch, alice.name, "pass") == {"_begin": 2, "run": 2}
+    assert asked(client, alice.name, "pass") == {"_begin": 2, "run": 2}
 
 
 def test_a_wrong_password_is_counted_once_and_spends_no_code(service, client, pc, alice):
